@@ -1,0 +1,69 @@
+PREFIX  = /usr/local
+BINDIR  = $(PREFIX)/bin
+LIBDIR  = $(PREFIX)/lib/tmuxorch
+MANDIR  = $(PREFIX)/share/man
+PYTHON  = $(shell python3 -c 'import sys; print(sys._base_executable)')
+VENV    = .venv
+RUN     = PATH="$(CURDIR)/bin:$(CURDIR)/$(VENV)/bin:$$PATH"
+MANUALS = $(wildcard man/*.1 man/*.7)
+
+help:
+	@echo 'make demo | test | test-agents | lint | bench | install | uninstall | setup | clean'
+
+setup: $(VENV)/ready
+$(VENV)/ready: pyproject.toml
+	@dev/need tmux venv
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check 'libtmux>=0.46' 'psutil>=5.9'
+	$(VENV)/bin/python -m compileall -q lib
+	@touch $@
+
+$(VENV)/tested: $(VENV)/ready
+	@dev/need bats shellcheck git jq
+	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build
+	@touch $@
+
+demo: setup
+	@$(RUN) demo/run
+
+test: $(VENV)/tested lint
+	@$(RUN) python -m pytest tests/unit tests/test_*.py
+	@$(RUN) bats -r tests/cmd tests/pipe
+
+test-agents: $(VENV)/tested
+	@$(RUN) python -m pytest tests/agents
+
+lint: $(VENV)/tested
+	@shellcheck dev/need bin/tmo-hook cron/* .ci/run
+	@$(RUN) ruff check . demo/run
+	@$(RUN) ruff format --check . demo/run
+	@$(RUN) mypy lib bin/tmo-[!h]* bin/tmo-hold bin/tmo-health
+
+bench: $(VENV)/tested
+	@$(RUN) python bench/run.py
+
+schema: setup
+	@$(RUN) python dev/schema.py >sql/schema.sql
+
+# The tree below LIBDIR is this one, so that the commands find their library the same way; BINDIR links to it.
+install: setup
+	mkdir -p $(DESTDIR)$(LIBDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
+	cp -R bin cron lib sql $(DESTDIR)$(LIBDIR)
+	find $(DESTDIR)$(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --upgrade \
+		--target $(DESTDIR)$(LIBDIR)/lib 'libtmux>=0.46' 'psutil>=5.9'
+	for f in $(DESTDIR)$(LIBDIR)/bin/*; do sed '1s|^#!/usr/bin/env python3|#!$(PYTHON)|' "$$f" >"$$f.new" && cat "$$f.new" >"$$f" && rm "$$f.new"; done
+	$(PYTHON) -m compileall -q $(DESTDIR)$(LIBDIR)/lib
+	for f in bin/*; do ln -sf ../lib/tmuxorch/$$f $(DESTDIR)$(BINDIR); done
+	for f in $(MANUALS); do cp $$f $(DESTDIR)$(MANDIR)/man$${f##*.}; done
+
+uninstall:
+	for f in bin/*; do rm -f $(DESTDIR)$(BINDIR)/$${f##*/}; done
+	for f in $(MANUALS); do rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$${f##*/}; done
+	rm -rf $(DESTDIR)$(LIBDIR)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help setup demo test test-agents lint bench schema install uninstall clean
