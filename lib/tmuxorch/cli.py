@@ -1,0 +1,163 @@
+"""What every command shares: its parser, rows in, rows out, and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+from . import __version__
+from .errors import LATER, NO, OK, WRONG, Error
+
+__all__ = [
+    "LATER", "NO", "OK", "WRONG", "Parser", "Rows", "emit", "inputs", "is_agent", "number", "put", "run", "say", "since",
+]  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose description is the command's second line and whose errors are one line."""
+
+    def __init__(self, script: str, usage: str) -> None:
+        name = os.path.basename(script)
+        super().__init__(name, f"{name} {usage}".rstrip(), first_line(script), allow_abbrev=False, formatter_class=formatter)
+        self.add_argument("--version", action="version", version=f"{name} {__version__}")
+
+    def error(self, message: str):
+        say(f"{message} (see {self.prog} --help)")
+        sys.exit(WRONG)
+
+
+def formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse's own, with the width given: it would load shutil (and bz2, lzma) to ask the terminal."""
+    columns = os.environ.get("COLUMNS", "")
+    return argparse.HelpFormatter(prog, width=int(columns) - 2 if columns.isdigit() else 98, max_help_position=28)
+
+
+def first_line(script: str) -> str:
+    """What the command is: its second line, `# NAME - what it does`."""
+    with open(script, encoding="utf-8") as file:
+        file.readline()
+        return file.readline().removeprefix("#").partition(" - ")[2].strip()
+
+
+def say(message: str) -> None:
+    """One line for people, on stderr."""
+    line = " ".join(str(message).split())
+    try:
+        print(f"{os.path.basename(sys.argv[0])}: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody reads it
+
+
+acts = False  # set by run(): the command changes the world
+
+
+def emit(row: dict) -> None:
+    """Print one row."""
+    put(json.dumps(row, ensure_ascii=False))
+
+
+def put(line: str) -> None:
+    """Print one line. Whoever reads them went away (`| head -1`): a viewer ends, a command that acts goes on."""
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+        if not acts:
+            sys.exit(128 + 13)  # as if by SIGPIPE
+    except OSError as error:
+        drop_output()
+        raise Error(f"cannot write to stdout: {error.strerror}") from None
+
+
+def drop_output() -> None:
+    """Send what is still to be printed nowhere, Python's own flush at exit included."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+class Rows:
+    """The rows on stdin, in order. `bad` is true once a line was no JSON object."""
+
+    def __init__(self) -> None:
+        self.bad = False
+
+    def __iter__(self) -> Iterator[dict]:
+        for number, line in enumerate(sys.stdin.buffer, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line, parse_constant=no_json)
+            except (ValueError, RecursionError):
+                row = None
+            if isinstance(row, dict):
+                yield row
+            else:
+                self.bad = True
+                say(f"line {number} is not a JSON object")
+
+
+def no_json(word: str) -> None:
+    """NaN and Infinity, which Python's reader would take."""
+    raise ValueError(word)
+
+
+def number(word: str) -> float:
+    """A finite number on a command line."""
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(word)
+    return value
+
+
+def inputs(words: list[str], key: str = "target") -> tuple[list[dict] | None, Rows]:
+    """What a command was asked about: the rows on stdin for `-`, a row for each word, None for no word at all."""
+    rows = Rows()
+    if words == ["-"]:
+        return list(rows), rows
+    return ([{key: word} for word in words] or None), rows
+
+
+def is_agent(row: dict) -> bool:
+    """A row about an agent, not about a project."""
+    return "pane_id" in row or "role" in row or "target" in row
+
+
+def since(text: str | None, now: float) -> float:
+    """A moment given as Unix seconds or as an age (`90s`, `30m`, `12h`, `2d`)."""
+    if text is None:
+        return 0.0
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    count, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 0)
+    try:
+        return now - number(count) * unit if unit else number(count)
+    except ValueError:
+        raise Error(f"'{text}' is no time (30m, 12h, 2d, or Unix seconds)") from None
+
+
+def run(main: Callable[[], int | None], changes: bool = False) -> None:
+    """Run a command: its status, and one line instead of a traceback for what the world can cause."""
+    global acts
+    acts = changes
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file name that is no UTF-8 is printed as a JSON escape; cron's C locale changes nothing.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        status = main() or OK
+    except Error as error:
+        say(str(error))
+        status = error.status
+    except KeyboardInterrupt:
+        status = 130
+    except OSError as error:
+        what = f"cannot use '{error.filename}'" if error.filename else "system error"
+        say(f"{what}: {error.strerror or error}")
+        status = WRONG
+    sys.exit(status)

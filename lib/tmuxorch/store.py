@@ -1,0 +1,508 @@
+"""The database: the one module that knows SQLite and holds all SQL.
+
+A writer takes its place in a queue (flock on a file beside the database) before BEGIN IMMEDIATE, since
+SQLite's own busy handler lets late comers overtake and starves some writers. Readers open the file
+read-only and never wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from .errors import Error, Later, Refused, deadline
+
+FREE = 64 << 20  # bytes: less free disk than that is reported
+BUSY_S = 10.0  # how long a writer waits for its turn, and for writers that are not ours
+RUNNING = ("initializing", "authenticating", "setting_up", "processing", "completing", "recovering")
+LIVE = ("processing", "completing")  # every role should have its agent
+TERMINAL = ("completed", "failed", "cancelled")
+OPEN_MESSAGE = ("queued", "typing", "accepted", "held")
+MOUNTS = "/proc/self/mounts"
+# WAL and locks do not hold on these.
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "afs", "lustre", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+
+
+def host() -> str:
+    return os.uname().nodename
+
+
+def read(path: str) -> Store | None:
+    """The database for a viewer, or None when there is none yet."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass  # it may be there: SQLite says what is wrong with it
+    with errors(path):
+        uri = "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro"
+        store = Store(connect(uri, uri=True), path)
+        version = store.version()
+    check_version(version, path)
+    if version == 0:
+        return None  # it is being made at this moment
+    if version < newest():
+        raise Later(f"database '{path}' awaits its migration; any command that writes does it")
+    return store
+
+
+def write(path: str) -> Store:
+    """The database for a command that acts; made, and brought to the newest schema, when need be."""
+    if (kind := file_system(path)) in NETWORK:
+        raise Error(f"database '{path}' is on a network file system ({kind}), where SQLite's locks do not hold")
+    with errors(path):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        store = Store(connect(path), path)
+        if store.version() < newest():
+            store.migrate()
+    check_version(store.version(), path)
+    return store
+
+
+def check_version(version: int, path: str) -> None:
+    if version > newest():
+        raise Error(f"database '{path}' is of a newer tmuxorch (schema {version}, this one knows {newest()})")
+
+
+def connect(target: str, uri: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(target, timeout=BUSY_S, isolation_level=None, uri=uri)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+@contextlib.contextmanager
+def errors(path: str) -> Iterator[None]:
+    """SQLite's complaints in our words."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise Refused(str(error)) from None
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            raise Later(f"database '{path}' is busy") from None
+        raise Error(f"cannot use database '{path}': {text}") from None
+    except OSError as error:
+        raise Error(f"cannot use database '{path}': {error.strerror}") from None
+    except UnicodeEncodeError as error:
+        raise Error(f"the database holds no text that is not UTF-8: {error.object!r}") from None
+    except OverflowError:
+        raise Error("the database holds no number of that size") from None
+
+
+def file_system(path: str) -> str:
+    """The type of the file system that holds path, as the kernel names it; empty where it does not say."""
+    try:
+        with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+            mounts = [line.split()[1:3] for line in file]
+    except OSError:
+        return ""
+    directory = os.path.realpath(os.path.dirname(path)) + "/"
+    length, found = 0, ""
+    for point, kind in mounts:  # the longest point that the path is below; of two at one point the later one
+        point = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), point).rstrip("/") + "/"  # a blank is \040
+        if directory.startswith(point) and len(point) >= length:
+            length, found = len(point), kind
+    return found
+
+
+def migrations() -> list[str]:
+    """The paths of sql/NNN-name.sql in order; the Nth brings the schema to version N."""
+    here = os.path.dirname(os.path.realpath(__file__))
+    inside = os.path.join(here, "sql")  # a wheel; a checkout and `make install` keep it beside lib/
+    folder = inside if os.path.isdir(inside) else os.path.join(here, "..", "..", "sql")
+    return sorted(os.path.join(folder, name) for name in os.listdir(folder) if name[:3].isdigit())
+
+
+def newest() -> int:
+    return len(migrations())
+
+
+class Store:
+    """One connection. Rows are plain dicts with the columns of their table."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self.connection = connection
+        self.path = path
+
+    # -- plumbing
+
+    def all(self, sql: str, values: Iterable = ()) -> list[dict]:
+        with errors(self.path):
+            return [dict(row) for row in self.connection.execute(sql, tuple(values))]
+
+    def one(self, sql: str, values: Iterable = ()) -> dict | None:
+        rows = self.all(sql, values)
+        return rows[0] if rows else None
+
+    def run(self, sql: str, values: Iterable = ()) -> int:
+        """Execute one statement; how many rows it changed."""
+        with errors(self.path):
+            return self.connection.execute(sql, tuple(values)).rowcount
+
+    def version(self) -> int:
+        return self.connection.execute("PRAGMA user_version").fetchone()[0]
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the writers' queue."""
+        lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with deadline(BUSY_S, f"database '{self.path}' is busy"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A short write: all of it or nothing."""
+        with errors(self.path), self.turn():
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.connection.rollback()
+                raise
+            self.connection.execute("COMMIT")
+
+    def migrate(self) -> None:
+        with self.turn():
+            self.connection.execute("PRAGMA journal_mode = WAL")
+        for number, path in enumerate(migrations(), 1):
+            with self.transaction():
+                if self.version() < number:
+                    self.script(path)
+                    self.connection.execute(f"PRAGMA user_version = {number}")
+
+    def script(self, path: str) -> None:
+        """Run a file of statements inside the transaction (executescript would commit first)."""
+        statement = ""
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                statement += line
+                if sqlite3.complete_statement(statement):
+                    self.connection.execute(statement)
+                    statement = ""
+
+    def update(self, table: str, where: dict, values: dict) -> bool:
+        """Compare-and-set: change the row that is still as `where` says; False when there is none."""
+        changes = ", ".join(f"{column} = ?" for column in values)
+        same = " AND ".join(f"{column} IS ?" for column in where)
+        with self.transaction():
+            return self.run(f"UPDATE {table} SET {changes} WHERE {same}", [*values.values(), *where.values()]) > 0
+
+    def insert(self, table: str, values: dict) -> int:
+        """Insert one row inside the caller's transaction; its id."""
+        columns = ", ".join(values)
+        marks = ", ".join("?" * len(values))
+        with errors(self.path):
+            cursor = self.connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values()))
+            return cursor.lastrowid or 0
+
+    # -- events
+
+    def event(self, kind: str, name: str, actor: str, evidence: object = None, **columns: object) -> dict:
+        """Append one event; the row as printed."""
+        values = {"at": now(), "kind": kind, "name": name, "actor": actor, **columns}
+        values["evidence"] = None if evidence is None else json.dumps(evidence, ensure_ascii=False)
+        with self.transaction():
+            number = self.insert("event", values)
+        return self.events(after=number - 1, limit=1)[0]
+
+    def events(
+        self, project_id: int | None = None, since: float = 0, after: int = 0, kind: str | None = None, limit: int = -1
+    ) -> list[dict]:
+        """Events, oldest first: of one project, at or after `since`, with an id above `after`, of one kind."""
+        rows = self.all(
+            """SELECT * FROM event WHERE (?1 IS NULL OR project_id = ?1) AND at >= ?2 AND id > ?3
+               AND (?4 IS NULL OR kind = ?4) ORDER BY id LIMIT ?5""",
+            (project_id, since, after, kind, limit),
+        )
+        return [{**row, "evidence": decode(row["evidence"])} for row in rows]
+
+    # -- projects
+
+    def transitions(self) -> list[dict]:
+        return self.all("SELECT event, source, dest FROM state_transition")
+
+    def projects(self, ids: Iterable[int] = (), status: Iterable[str] = ()) -> list[dict]:
+        """Projects by id and status (none given: all), in the order of their ids."""
+        rows = self.all(
+            """SELECT * FROM project_queue WHERE (?1 = '[]' OR id IN (SELECT value FROM json_each(?1)))
+               AND (?2 = '[]' OR status IN (SELECT value FROM json_each(?2))) ORDER BY id""",
+            (json.dumps(list(ids)), json.dumps(list(status))),
+        )
+        return [{"project_id": row["id"], **row} for row in rows]
+
+    def project(self, project_id: int) -> dict | None:
+        rows = self.projects([project_id])
+        return rows[0] if rows else None
+
+    def enqueue(self, projects: list[dict]) -> list[dict]:
+        """Insert projects, all or none; their rows."""
+        with self.transaction():
+            ids = [self.insert("project_queue", project) for project in projects]
+        return self.projects(ids) if ids else []
+
+    def move(
+        self, project_id: int, event: str, actor: str, why: str | None = None, evidence: object = None,
+        where: dict | None = None, **columns: object,
+    ) -> bool:  # fmt: skip
+        """Move a project by an event of the state machine, if that is legal from its present status and the
+        columns in `where` are still as given. False: another process got there first, or it is not legal."""
+        values = {"actor": actor, "why": why, **columns}
+        values["evidence"] = None if evidence is None else json.dumps(evidence, ensure_ascii=False)
+        changes = "".join(f", {column} = ?" for column in values)
+        same = "".join(f" AND {column} IS ?" for column in where or {})
+        with self.transaction():
+            return self.run(
+                f"""UPDATE project_queue SET status = (SELECT dest FROM state_transition t
+                        WHERE t.event = ? AND t.source = status){changes}
+                    WHERE id = ? AND status IN (SELECT source FROM state_transition WHERE event = ?){same}""",
+                [event, *values.values(), project_id, event, *(where or {}).values()],
+            ) > 0  # fmt: skip
+
+    def claim(self, choose: Callable, claimer: str, until: float, **columns: object) -> dict | None:
+        """Take one queued project: `choose(queued, running, holds, finished ids)` names it, inside the transaction,
+        so that no two callers take the same one and no limit is passed. The row, or None."""
+        with self.transaction():
+            queued = self.all("SELECT * FROM project_queue WHERE status = 'queued' ORDER BY priority DESC, id")
+            done = {row["id"] for row in self.all("SELECT id FROM project_queue WHERE status = 'completed'")}
+            chosen = choose(queued, self.projects(status=RUNNING), self.holds(now()), done)
+            if chosen is None:
+                return None
+            values = {"actor": "tmo-start", "why": None, "claimed_by": claimer, "claimed_until": until, **columns}
+            changes = "".join(f", {column} = ?" for column in values)
+            self.run(
+                f"UPDATE project_queue SET status = 'initializing'{changes} WHERE id = ?",
+                [*values.values(), chosen["id"]],
+            )
+        return self.project(chosen["id"])
+
+    # -- agents
+
+    def agents(self, project_ids: Iterable[int] = ()) -> list[dict]:
+        """The current row of each agent (of these projects, none given: of all)."""
+        return self.all(
+            """SELECT * FROM agent_health WHERE ?1 = '[]' OR project_id IN (SELECT value FROM json_each(?1))
+               ORDER BY project_id, id""",
+            (json.dumps(list(project_ids)),),
+        )
+
+    def agent(self, project_id: int, role: str) -> dict | None:
+        return self.one("SELECT * FROM agent_health WHERE project_id = ? AND role = ?", (project_id, role))
+
+    def save_agent(self, project_id: int, role: str, values: dict) -> None:
+        """Set columns of an agent's row, making the row at its first launch."""
+        columns = {"project_id": project_id, "role": role, "host": host(), **values}
+        marks = ", ".join("?" * len(columns))
+        changes = ", ".join(f"{column} = excluded.{column}" for column in values)
+        with self.transaction():
+            self.run(
+                f"""INSERT INTO agent_health ({", ".join(columns)}) VALUES ({marks})
+                    ON CONFLICT (project_id, role) DO UPDATE SET {changes}""",
+                columns.values(),
+            )
+
+    def save_looks(self, looks: list[tuple[int, dict]]) -> None:
+        """Write what one sweep saw: (agent_health id, columns) each, in one transaction."""
+        with self.transaction():
+            for number, values in looks:
+                changes = ", ".join(f"{column} = ?" for column in values)
+                self.run(f"UPDATE agent_health SET {changes} WHERE id = ?", [*values.values(), number])
+
+    def done(self, project_id: int, role: str | None = None) -> dict | None:
+        """The newest word of a role (None: of any) that its work is done, since the project was last given work."""
+        return self.one(
+            """SELECT * FROM event WHERE project_id = ?1 AND kind = 'done' AND (?2 IS NULL OR role = ?2)
+               AND id > coalesce((SELECT max(id) FROM event WHERE project_id = ?1 AND kind = 'status'
+                                  AND name IN ('start', 'rework')), 0)
+               ORDER BY id DESC LIMIT 1""",
+            (project_id, role),
+        )
+
+    def count_launches(self, project_id: int, role: str, actor: str, since: float) -> int:
+        row = self.one(
+            """SELECT count(*) AS n FROM event
+               WHERE project_id = ? AND kind = 'launch' AND role = ? AND actor = ? AND at >= ?""",
+            (project_id, role, actor, since),
+        )
+        return row["n"] if row else 0
+
+    # -- messages
+
+    def message(self, key: str) -> dict | None:
+        return self.one("SELECT * FROM message WHERE key = ?", (key,))
+
+    def add_message(self, values: dict) -> bool:
+        """Commit an outbox row; False when its key is there already."""
+        with self.transaction():
+            if self.one("SELECT id FROM message WHERE key = ?", (values["key"],)):
+                return False
+            self.insert("message", values)
+        return True
+
+    def messages(self, states: Iterable[str], project_id: int | None = None, role: str | None = None) -> list[dict]:
+        """Messages in these states, oldest first (of one project, of one role)."""
+        return self.all(
+            """SELECT * FROM message WHERE state IN (SELECT value FROM json_each(?1))
+               AND (?2 IS NULL OR project_id = ?2) AND (?3 IS NULL OR role = ?3) ORDER BY id""",
+            (json.dumps(list(states)), project_id, role),
+        )
+
+    def supersede_briefings(self, project_id: int, role: str) -> None:
+        """Close the briefings of earlier launches that never reached their agent."""
+        with self.transaction():
+            self.run(
+                """UPDATE message SET state = 'expired', reason = 'the agent was launched anew', closed_at = ?
+                   WHERE project_id = ? AND role = ? AND key GLOB 'briefing/*'
+                   AND state IN ('queued', 'held', 'accepted')""",
+                (now(), project_id, role),
+            )
+
+    def typed_since(self, pane_id: str, at: float) -> int:
+        """How many messages were typed into a pane since then."""
+        row = self.one("SELECT count(*) AS n FROM message WHERE pane_id = ? AND typed_at > ?", (pane_id, at))
+        return row["n"] if row else 0
+
+    def typed_lately(self, pane_id: str, at: float, but: int) -> list[dict]:
+        """The other messages that were typed into a pane since then, or that wait inside its agent."""
+        return self.all(
+            "SELECT * FROM message WHERE pane_id = ? AND id <> ? AND (typed_at > ? OR state = 'accepted')",
+            (pane_id, but, at),
+        )
+
+    def typed_in(self, pane_id: str) -> list[dict]:
+        """Messages whose text may still stand in this pane's composer, the newest first."""
+        return self.all(
+            """SELECT * FROM message WHERE pane_id = ? AND state IN ('typing', 'typed', 'unknown', 'queued', 'held')
+               AND typed_at IS NOT NULL ORDER BY typed_at DESC LIMIT 20""",
+            (pane_id,),
+        )
+
+    def taken_before(self, message: dict) -> int:
+        """Where in the transcript the same text was last taken up for another message, -1 when it was not."""
+        row = self.one(
+            "SELECT max(taken_at) AS place FROM message WHERE transcript = ? AND text = ? AND id <> ?",
+            (message["transcript"], message["text"], message["id"]),
+        )
+        return -1 if not row or row["place"] is None else row["place"]
+
+    # -- holds, heartbeats, login checks
+
+    def holds(self, at: float) -> list[dict]:
+        """The holds in force."""
+        return self.all(
+            "SELECT * FROM hold WHERE released_at IS NULL AND (until_at IS NULL OR until_at > ?) ORDER BY id", (at,)
+        )
+
+    def all_holds(self) -> list[dict]:
+        return self.all("SELECT * FROM hold ORDER BY id")
+
+    def set_hold(
+        self, name: str, cause: str, actor: str, why: str | None, until_at: float | None = None, **more: object
+    ) -> bool:
+        """Set a hold; False when one of that name is in force (a manual one may then get another end)."""
+        at = now()
+        with self.transaction():
+            # One whose time is over is closed first: its end is its release.
+            self.run(
+                """UPDATE hold SET released_at = until_at, released_by = 'time' WHERE name = ?
+                   AND released_at IS NULL AND until_at <= ?""",
+                (name, at),
+            )
+            if self.one("SELECT id FROM hold WHERE name = ? AND released_at IS NULL", (name,)):
+                return False
+            values = {"name": name, "cause": cause, "actor": actor, "why": why, "since_at": at, "until_at": until_at, **more}
+            self.insert("hold", values)
+        return True
+
+    def release_hold(self, name: str, actor: str) -> bool:
+        return self.update("hold", {"name": name, "released_at": None}, {"released_at": now(), "released_by": actor})
+
+    def beat(self, name: str, status: int | None = None, over: bool = False) -> None:
+        """Note that a cron line's run begins, or is over, on this host."""
+        if over:
+            self.update("heartbeat", {"name": name, "host": host()}, {"finished_at": now(), "status": status})
+            return
+        with self.transaction():
+            self.run(
+                """INSERT INTO heartbeat (name, host, started_at) VALUES (?, ?, ?)
+                   ON CONFLICT (name, host) DO UPDATE
+                   SET started_at = excluded.started_at, finished_at = NULL, status = NULL""",
+                (name, host(), now()),
+            )
+
+    def auth_check(self, agent: str, directory: str, since: float) -> dict | None:
+        """The login check of an agent in a directory, if one was made since."""
+        row = self.one(
+            "SELECT result FROM auth_check WHERE agent = ? AND directory = ? AND host = ? AND checked_at >= ?",
+            (agent, directory, host(), since),
+        )
+        return decode(row["result"]) if row else None
+
+    def save_auth_check(self, agent: str, directory: str, result: dict) -> None:
+        with self.transaction():
+            self.run(
+                """INSERT INTO auth_check (agent, directory, host, checked_at, result) VALUES (?, ?, ?, ?, ?)
+                   ON CONFLICT (agent, directory, host) DO UPDATE
+                   SET checked_at = excluded.checked_at, result = excluded.result""",
+                (agent, directory, host(), result["checked_at"], json.dumps(result, ensure_ascii=False)),
+            )
+
+    # -- upkeep
+
+    def check(self) -> list[dict]:
+        """What is wrong with the file itself: {kind, reason} each."""
+        found = [{"kind": "integrity", "reason": row["integrity_check"]} for row in self.all("PRAGMA integrity_check")]
+        found = [row for row in found if row["reason"] != "ok"]
+        for row in self.all("PRAGMA foreign_key_check"):
+            found.append(
+                {"kind": "foreign_key", "reason": f"row {row['rowid']} of {row['table']} refers to no {row['parent']}"}
+            )
+        disk = os.statvfs(os.path.dirname(self.path))
+        if disk.f_bavail * disk.f_frsize < max(FREE, 2 * os.stat(self.path).st_size):
+            found.append({"kind": "space", "reason": f"only {disk.f_bavail * disk.f_frsize >> 20} MiB are free"})
+        return found
+
+    def old_projects(self, before: float) -> list[dict]:
+        """Terminal projects that ended before, and that nothing waits for: how much they take, and their runs."""
+        rows = self.all(
+            """SELECT id AS project_id, name, status, completed_at,
+                   (SELECT count(*) FROM event WHERE project_id = p.id) AS events,
+                   (SELECT count(*) FROM message WHERE project_id = p.id) AS messages,
+                   (SELECT json_group_array(DISTINCT run) FROM event WHERE project_id = p.id AND run IS NOT NULL) AS runs
+               FROM project_queue p WHERE completed_at < ? AND status IN ('completed', 'failed', 'cancelled')
+               AND NOT EXISTS (SELECT 1 FROM project_queue q WHERE q.status NOT IN ('completed', 'failed', 'cancelled')
+                               AND ',' || q.depends_on || ',' LIKE '%,' || p.id || ',%') ORDER BY id""",
+            (before,),
+        )
+        return [{**row, "runs": decode(row["runs"])} for row in rows]
+
+    def forget(self, project_id: int, completed_at: float) -> bool:
+        """Remove a project that still stands as it was listed, with its messages and events."""
+        with self.transaction():
+            if not self.run("DELETE FROM project_queue WHERE id = ? AND completed_at = ?", (project_id, completed_at)):
+                return False
+            self.run("DELETE FROM event WHERE project_id = ?", (project_id,))
+        self.event("prune", "prune", "tmo-prune", project_id=project_id)
+        return True
+
+
+def now() -> float:
+    """The clock, to the millisecond, as it is stored."""
+    return round(time.time(), 3)
+
+
+def decode(text: str | None) -> dict | None:
+    return None if text is None else json.loads(text)
