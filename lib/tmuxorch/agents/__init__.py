@@ -1,0 +1,87 @@
+"""What is known of the agent programs: their profiles (TOML), and the files that they leave behind.
+
+The profile of an agent is the packaged NAME.toml with the user's own agents/NAME.toml laid over it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+
+from ..config import Config, read_toml
+from ..errors import Error
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+
+
+def names(config: Config) -> list[str]:
+    """The agents that there is a profile of."""
+    found = set()
+    for folder in (HERE, os.path.join(config.dir, "agents")):
+        if os.path.isdir(folder):
+            found |= {name.removesuffix(".toml") for name in os.listdir(folder) if name.endswith(".toml")}
+    return sorted(found)
+
+
+def profile(config: Config, name: str) -> dict:
+    """An agent's profile, the user's settings of [agents.NAME] included. Raises Error when there is none."""
+    values: dict = {}
+    for folder in (HERE, os.path.join(config.dir, "agents")):
+        path = os.path.join(folder, f"{name}.toml")
+        if re.fullmatch(r"[\w-]+", name) and os.path.exists(path):
+            overlay(values, read_toml(path, "profile"))
+    if not values:
+        raise Error(f"no profile of agent '{name}' (there are {', '.join(names(config))})")
+    own = config.agent(name)
+    return {"args": [], "env": {}, "skip_permissions": False, **values, **own, "name": name}
+
+
+def overlay(values: dict, more: dict) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            overlay(values[key], value)
+        else:
+            values[key] = value
+
+
+def home(profile: dict, environ: dict) -> str:
+    """Where this agent keeps its registry and transcripts."""
+    where = profile["home"]
+    path = environ.get(where["env"]) or where["default"].replace("~", environ.get("HOME") or "/", 1)
+    return os.path.realpath(path)
+
+
+def find(profile: dict, processes: list[dict]) -> dict | None:
+    """The agent among the processes of a pane, by the base name of its executable or of argv[0] and argv[1]."""
+    known = set(profile["process"]["names"])
+    for process in processes:
+        words = [process["exe"].removesuffix(" (deleted)"), *process["argv"][:2]]
+        if process["state"] != "Z" and known & {os.path.basename(word) for word in words}:
+            return process
+    return None
+
+
+def argv(profile: dict, hook: str, conversation: str, resume: bool = False) -> list[str]:
+    """The words that launch the agent. `hook` is the path of tmo-hook."""
+    launch = profile["launch"]
+    settings = {"hooks": {name: [{"hooks": [{"type": "command", "command": quote(hook)}]}] for name in launch["hooks"]}}
+    words = [*launch["resume" if resume else "new"], *profile["args"]]
+    if profile["skip_permissions"]:
+        words += launch["skip_permissions"]
+    values = {"conversation": conversation, "settings": json.dumps(settings)}
+    return [*profile["command"], *[fill(word, values) for word in words]]
+
+
+def quote(word: str) -> str:
+    """One word of a shell line."""
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+def fill(text: str, values: dict) -> str:
+    return re.sub(r"\{(\w+)\}", lambda match: str(values.get(match[1], match[0])), text)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())

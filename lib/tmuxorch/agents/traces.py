@@ -1,0 +1,177 @@
+"""The traces that a running agent leaves: its session registry, its transcript, and what its hooks reported.
+
+All of them may be half-written, stale or gone at any moment: whatever cannot be read counts as not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from . import fill
+
+TAIL = 256 * 1024  # bytes; the last turn of a transcript is in there, or too long to matter
+
+
+def registry(profile: dict, home: str, process: dict) -> dict | None:
+    """What the agent publishes of itself: status (idle, busy, waiting), waiting_for, conversation_id, at.
+
+    None when there is no such file, it cannot be read, or it is another process's of the same pid.
+    """
+    path = os.path.join(home, fill(profile["traces"]["registry"], process))
+    try:
+        with open(path, encoding="utf-8") as file:
+            entry = json.load(file)
+        if str(entry.get("procStart", process["started"])) != process["started"]:
+            return None
+        return {"status": entry["status"], "waiting_for": entry.get("waitingFor"),
+                "conversation_id": entry.get("sessionId"), "at": entry.get("statusUpdatedAt", 0) / 1000}  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def transcript_path(profile: dict, home: str, directory: str, conversation: str | None, hooks: list[dict]) -> str | None:
+    """Where the conversation is recorded: as the agent's own hook said, else by its rule."""
+    for hook in reversed(hooks):
+        if hook.get("transcript_path") and hook.get("session_id") == conversation:
+            return hook["transcript_path"]
+    if not conversation:
+        return None
+    slug = re.sub(r"[^A-Za-z0-9]", "-", directory)
+    return os.path.join(home, fill(profile["traces"]["transcript"], {"slug": slug, "conversation": conversation}))
+
+
+def size(path: str | None) -> int:
+    """A file's length in bytes, 0 when it is not there."""
+    try:
+        return os.stat(path).st_size if path else 0
+    except OSError:
+        return 0
+
+
+def changed(path: str | None) -> float:
+    """When a file was last changed, 0 when it is not there."""
+    try:
+        return os.stat(path).st_mtime if path else 0.0
+    except OSError:
+        return 0.0
+
+
+def records(path: str | None, start: int = 0) -> Iterator[dict]:
+    """The records of a transcript from a byte offset on: kind, place (its byte offset) and, by kind:
+
+    prompt, queued: text · error: status, error, text · assistant · tool_result · dequeued · turn_end
+    """
+    try:
+        with open(path or "", "rb") as file:
+            file.seek(start)
+            for line in file:
+                if line.endswith(b"\n") and (record := read_record(line)):
+                    yield {**record, "place": start}
+                start += len(line)
+    except OSError:
+        return
+
+
+def begun(path: str | None) -> bool:
+    """Whether a transcript holds a prompt. One without (the agent was killed too early) cannot be resumed."""
+    return any(record["kind"] == "prompt" for record in records(path))
+
+
+def tail(path: str | None) -> list[dict]:
+    """The last records of a transcript, oldest first."""
+    length = size(path)
+    return list(records(path, max(0, length - TAIL)))
+
+
+def read_record(line: bytes) -> dict | None:
+    try:
+        raw = json.loads(line)
+        kind = raw["type"]
+        if kind == "user" and not (raw.get("isSidechain") or raw.get("isCompactSummary") or raw.get("isMeta")):
+            return read_user(raw["message"]["content"])
+        if kind == "assistant" and not raw.get("isSidechain"):
+            text = texts(raw["message"]["content"])
+            if raw.get("isApiErrorMessage"):
+                return {"kind": "error", "status": raw.get("apiErrorStatus"), "error": raw.get("error"), "text": text,
+                        "at": when(raw)}  # fmt: skip
+            return {"kind": "assistant"}
+        if kind == "attachment" and raw["attachment"]["type"] == "queued_command":
+            # What was queued goes into the running turn with the next tool result; no user record follows.
+            return {"kind": "prompt", "text": texts(raw["attachment"]["prompt"])}
+        if kind == "queue-operation":
+            if raw["operation"] == "enqueue":
+                return {"kind": "queued", "text": texts(raw.get("content") or "")}
+            return {"kind": "dequeued"}
+        if kind == "system" and raw.get("subtype") == "turn_duration":
+            return {"kind": "turn_end"}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass  # cut off by our offset, or of a kind that we do not know
+    return None
+
+
+def read_user(content: object) -> dict:
+    if isinstance(content, list) and any(block.get("type") == "tool_result" for block in content):
+        return {"kind": "tool_result"}
+    return {"kind": "prompt", "text": as_typed(texts(content))}
+
+
+def as_typed(text: str) -> str:
+    """A prompt as it was typed: the records of shell lines and of commands are put together again."""
+    if found := re.fullmatch(r"<bash-input>(.*)</bash-input>", text, re.S):
+        return "!" + found[1]
+    if found := re.match(r"<command-name>(.*?)</command-name>.*?(?:<command-args>(.*?)</command-args>\s*)?$", text, re.S):
+        return f"{found[1]} {found[2] or ''}".strip()
+    return text
+
+
+def texts(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(block.get("text", "") for block in content if block.get("type") == "text")  # type: ignore[attr-defined]
+
+
+def when(raw: dict) -> float | None:
+    """A record's own time, in Unix seconds."""
+    try:
+        return datetime.fromisoformat(raw["timestamp"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def hooks(path: str | None, start: int = 0) -> list[dict]:
+    """The hooks that an agent reported from a byte offset on, oldest first: each its JSON with `at` added.
+
+    One hook may be written while another is: what stands between two whole objects is passed over.
+    """
+    try:
+        with open(path or "", "rb") as file:
+            file.seek(start)
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    found = []
+    decoder = json.JSONDecoder()
+    place = text.find("{")
+    while place >= 0:
+        try:
+            value, place = decoder.raw_decode(text, place)
+            found.append({**value["hook"], "at": value["at"]})
+        except (ValueError, KeyError, TypeError):
+            place += 1
+        place = text.find('{"at":', place)
+    return found
+
+
+def last_turn(records: list[dict], since: float = 0.0) -> dict | None:
+    """How the last turn ended, if it did: its error record, or None. One from before `since`, the launch of an agent
+    that was resumed, says nothing of it."""
+    for record in reversed(records):
+        if record["kind"] == "error":
+            return record if (record.get("at") or since) >= since else None
+        if record["kind"] in ("assistant", "prompt", "tool_result"):
+            return None
+    return None

@@ -1,0 +1,114 @@
+"""Processes: the one module that knows /proc and psutil.
+
+Where the kernel lists a process's children (Linux with CONFIG_PROC_CHILDREN) the trees below the panes are
+read from /proc, which costs by the panes, not by the machine; elsewhere psutil lists all processes once.
+
+A process is a dict: pid, ppid, name, argv, exe, state (the kernel's letter: R S D T Z …; T is stopped) and
+started (field 22 of /proc/PID/stat, elsewhere psutil's create_time), which with the pid names it for good.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+
+def trees(roots: list[int]) -> dict[int, list[dict]]:
+    """The processes at and below each of these pids, parents first. A pid that is gone has an empty list."""
+    if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        return {root: list(below(root, read, children)) for root in roots}
+    processes, families = psutil_map()
+    return {root: list(below(root, processes.get, lambda pid: families.get(pid, []))) for root in roots}
+
+
+def below(root: int, get, kin) -> Iterator[dict]:
+    todo = [root]
+    for pid in todo:
+        process = get(pid)
+        if process:
+            yield process
+            todo += kin(pid)
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            found += [int(word) for word in slurp(f"/proc/{pid}/task/{task}/children").split()]
+    except OSError:
+        pass  # it ended meanwhile
+    return found
+
+
+def read(pid: int) -> dict | None:
+    """One process from /proc, None when it is gone."""
+    try:
+        stat = slurp(f"/proc/{pid}/stat")
+        argv = slurp(f"/proc/{pid}/cmdline").split("\0")[:-1]
+    except OSError:
+        return None
+    head, _, tail = stat.rpartition(")")  # a name may hold blanks and parentheses
+    fields = tail.split()
+    try:
+        exe = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        exe = ""
+    return {"pid": pid, "ppid": int(fields[1]), "name": head.partition("(")[2], "argv": argv, "exe": exe,
+            "state": fields[0], "started": fields[19]}  # fmt: skip
+
+
+def slurp(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def psutil_map() -> tuple[dict[int, dict], dict[int, list[int]]]:
+    """All processes by pid, and the children of each, by psutil."""
+    import psutil
+
+    letters = {psutil.STATUS_STOPPED: "T", psutil.STATUS_ZOMBIE: "Z", psutil.STATUS_RUNNING: "R"}
+    processes: dict[int, dict] = {}
+    families: dict[int, list[int]] = {}
+    for one in psutil.process_iter(["pid", "ppid", "name", "cmdline", "exe", "status", "create_time"]):
+        facts = one.info
+        processes[facts["pid"]] = {
+            "pid": facts["pid"], "ppid": facts["ppid"], "name": facts["name"] or "", "argv": facts["cmdline"] or [],
+            "exe": facts["exe"] or "", "state": letters.get(facts["status"], "S"),
+            "started": str(facts["create_time"]),
+        }  # fmt: skip
+        families.setdefault(facts["ppid"], []).append(facts["pid"])
+    return processes, families
+
+
+def end(processes: list[dict], wait_s: float = 3.0) -> None:
+    """End those of these processes that still run: asked first, killed after `wait_s`. One whose pid went to another
+    process since is left alone."""
+    here = os.path.exists("/proc/self/stat")
+    pids = [p["pid"] for p in processes if not here or (now := read(p["pid"])) and now["started"] == p["started"]]
+    if not pids:
+        return
+    import psutil
+
+    alive = []
+    for pid in pids:
+        try:
+            alive.append(psutil.Process(pid))  # it remembers its start, and refuses another of the same pid
+        except psutil.NoSuchProcess:
+            continue
+    for signal_all in (psutil.Process.terminate, psutil.Process.kill):
+        for process in alive:
+            try:
+                signal_all(process)
+            except psutil.NoSuchProcess:
+                continue
+        alive = psutil.wait_procs(alive, wait_s)[1]
+
+
+def boot_id() -> str:
+    """One id a boot of this machine."""
+    try:
+        return slurp("/proc/sys/kernel/random/boot_id").strip()
+    except OSError:
+        import psutil
+
+        return str(int(psutil.boot_time()))
