@@ -1,0 +1,86 @@
+"""Is a project done, failed, or still at it: a verdict over evidence, with its reasons."""
+
+from __future__ import annotations
+
+from . import project as projects
+
+
+def judge(project: dict, evidence: dict) -> dict:
+    """The `completion` of a project's rows, before its verify command: {verdict, reasons, verified}.
+
+    evidence:
+      done      {role: summary} of the roles that said so with tmo-done (or by their marker) in this run
+      commits   how many commits since the start, None when git cannot tell
+      dirty     changed or untracked files now, None when git cannot tell
+      told      the agents were told what speaks against completion, and said again since that they are done
+      open      messages that are still on their way to its agents
+      busy      roles whose agent works, or whose state is not known
+      moving    roles whose agent is alive and did something lately
+      exhausted every agent is stuck and recovery has given up on it
+      held      a hold is in force
+      expired   its grace is over
+    """
+    status = project["status"]
+    if status in ("completed", "failed", "cancelled"):
+        verdict = status if status != "cancelled" else "unknown"
+        return result(verdict, [f"the project is {status}"], verified=None)
+    if status == "completing":
+        return result("completing", ["the agents said that the work is done"])
+    if status != "processing":
+        return result("unknown", [f"the project is {status}"])
+    said, missing = said_done(project, evidence["done"])
+    if said:
+        against = objections(project, evidence)
+        if not against:
+            return result("completing", [said, *support(evidence)])
+        return result("working", [said, *against])
+    if evidence["held"]:
+        return result("working", ["held", *missing])
+    if evidence["expired"] and evidence["exhausted"] and not evidence["moving"]:
+        return result("failed", ["its grace is over", "nothing moves", "recovery has given up on every agent"])
+    if evidence["expired"] and not evidence["moving"] and not evidence["exhausted"]:
+        return result("unknown", ["its grace is over, recovery is not"])
+    return result("working", missing)
+
+
+def result(verdict: str, reasons: list[str], verified: bool | None = None) -> dict:
+    return {"verdict": verdict, "reasons": reasons, "verified": verified}
+
+
+def said_done(project: dict, done: dict[str, str]) -> tuple[str | None, list[str]]:
+    """Who said that the work is done: the lead, or all roles; else who did not."""
+    lead = projects.lead(project)
+    if lead in done:
+        return f"the {lead} said that the work is done", []
+    roles = project["roles"].split(",")
+    missing = [role for role in roles if role not in done]
+    if not missing:
+        return "all roles said that the work is done", []
+    return None, ["not done yet: " + ", ".join(missing)]
+
+
+def objections(project: dict, evidence: dict) -> list[str]:
+    """What speaks against completion."""
+    found = []
+    more = (evidence["dirty"] or 0) - (project["base_dirty"] or 0)
+    if more > 0 and not evidence["told"]:
+        found.append(f"the work tree holds {more} uncommitted files more than at the start")
+    if evidence["open"]:
+        found.append(f"{evidence['open']} messages are still on their way")
+    if evidence["busy"]:
+        found.append("still at work: " + ", ".join(evidence["busy"]))
+    return found
+
+
+def support(evidence: dict) -> list[str]:
+    return [f"{evidence['commits']} commits since the start"] if evidence["commits"] else []
+
+
+def after_verify(project: dict, status: int | None, max_rework: int) -> tuple[str, str]:
+    """(event, why) after the verify command ended with a status (None: it took too long)."""
+    if status == 0:
+        return "finalize", "the verify command succeeded"
+    how = "took too long" if status is None else f"failed with status {status}"
+    if project["rework_count"] >= max_rework:
+        return "error", f"the verify command {how}, after {max_rework} rounds of rework"
+    return "rework", f"the verify command {how}"

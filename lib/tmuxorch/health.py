@@ -1,0 +1,166 @@
+"""What state an agent is in, from the facts of one look; and what two looks say together.
+
+A failed probe is `unknown`. Only the process tree tells that an agent is gone, only structure that a dialog is up.
+"""
+
+from __future__ import annotations
+
+from . import reset, screen
+
+STUCK = ("draft", "dialog", "api_error", "context_full", "hung", "shell", "dead", "missing")  # someone must act
+HELD = ("login", "limited")  # they end by an outside event
+SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "ash", "busybox", "tmux"}
+
+
+def judge(facts: dict, profile: dict, settings: dict, now: float) -> dict:
+    """The state that one look saw: {state, detail, dialog, reset_at, has_agent, evidence}.
+
+    facts, each of which may be None for "not known":
+      server      up, none (no server runs: a fact), or silent (it did not answer)
+      pane        the pane's tmux record
+      processes   the process tree of the pane, [] when it could not be read
+      agent       the agent's process in it
+      registry    what the agent publishes (`traces.registry`)
+      turn        the error that ended its last turn (`traces.last_turn`)
+      screen      the pane's screen (`screen.read`)
+      launching   our launch line still waits for the agent in it to end
+      launched_at, activity_at
+    """
+    if facts["server"] == "silent":
+        return verdict("unknown", "tmux does not answer")
+    if facts["server"] == "none":
+        return verdict("missing", "no tmux server is running", evidence=["tmux"])
+    pane = facts["pane"]
+    if pane is None:
+        return verdict("missing", "no such pane", evidence=["tmux"])
+    if pane["pane_dead"]:
+        status = pane["pane_dead_status"]
+        return verdict("dead", f"status {status}" if status else "by a signal", evidence=["tmux"])
+    if not facts["processes"]:
+        return verdict("unknown", "the process table could not be read")
+    if facts["agent"] is None:
+        return no_agent(facts, settings, now)
+    if facts["agent"]["state"] == "T":
+        return verdict("shell", "stopped", evidence=["process"])
+    return with_agent(facts, profile, settings, now) | {"has_agent": True}
+
+
+def verdict(state: str, detail: str | None = None, evidence: list[str] | None = None, **more: object) -> dict:
+    return {"state": state, "detail": detail, "dialog": None, "reset_at": None, "has_agent": False,
+            "evidence": evidence or [], **more}  # fmt: skip
+
+
+def no_agent(facts: dict, settings: dict, now: float) -> dict:
+    """No agent runs in the pane: it is not up yet, or has ended."""
+    if facts["launching"] and young(facts, settings, now):
+        return verdict("starting", "the program is not up yet", evidence=["process"])
+    others = [p for p in facts["processes"] if p["name"].removeprefix("-") not in SHELLS and p["state"] != "Z"]
+    return verdict("shell", "program" if others else "bare", evidence=["process"])
+
+
+def young(facts: dict, settings: dict, now: float) -> bool:
+    launched = facts.get("launched_at")
+    return launched is not None and now - launched < settings["starting_s"]
+
+
+def with_agent(facts: dict, profile: dict, settings: dict, now: float) -> dict:
+    registry, shown = facts["registry"], facts["screen"]
+    if shown and shown["dialog"]:
+        return verdict("dialog", shown["selected"], ["screen"], dialog=shown["dialog"])
+    status = registry["status"] if registry else None
+    if status == "waiting":
+        return verdict("dialog", registry["waiting_for"], ["registry"], dialog=kind_of(registry["waiting_for"]))
+    if status == "busy" or (status is None and shown and shown["busy"]):
+        return busy(facts, settings, now, "registry" if status else "screen")
+    if facts["turn"]:
+        return failed_turn(facts["turn"], profile, now)
+    if shown is None:
+        return verdict("idle", None, ["registry"]) if status == "idle" else verdict("unknown", "no trace and no screen")
+    return quiet(facts, shown, status, settings, now)
+
+
+def kind_of(waiting_for: str | None) -> str:
+    return "permission" if "permission" in (waiting_for or "") else "other"
+
+
+def busy(facts: dict, settings: dict, now: float, source: str) -> dict:
+    """At work, unless nothing has moved for too long."""
+    moved = facts["activity_at"] or facts["launched_at"]
+    if moved is not None and now - moved >= settings["stuck_s"]:
+        return verdict("hung", f"nothing moved for {now - moved:.0f} s", [source])
+    return verdict("working", None, [source])
+
+
+def quiet(facts: dict, shown: dict, status: str | None, settings: dict, now: float) -> dict:
+    """Not at work by its own word or its screen: at its prompt, or not there yet."""
+    sources = ["registry", "screen"] if status else ["screen"]
+    if not shown["composer"]:
+        if young(facts, settings, now):
+            return verdict("starting", "the composer is not there yet", sources)
+        return verdict("unknown", "no composer on the screen", sources)
+    if status is None and shown["said"]:  # an agent without a transcript: its last words are all there is
+        return verdict(shown["said"], None, sources, reset_at=limit_end(shown["said"], shown["saying"], now))
+    if shown["draft"]:
+        return verdict("draft", None, sources)
+    return verdict("idle", None, sources)
+
+
+def failed_turn(turn: dict, profile: dict, now: float) -> dict:
+    """The agent waits at its prompt because its last turn failed."""
+    state = error_state(turn, profile)
+    end = limit_end(state, turn["text"], turn.get("at") or now)
+    return verdict(state, " ".join(turn["text"].split())[:200] or None, ["transcript"], reset_at=end)
+
+
+def error_state(turn: dict, profile: dict) -> str:
+    """login, limited or context_full by the profile's [errors], else api_error."""
+    table = profile["errors"]
+    if {str(turn.get("status")), str(turn.get("error"))} & set(table["login"]):
+        return "login"
+    words = {state: table[state] for state in ("limited", "context_full")}
+    return screen.first_match(words, turn["text"]) or "api_error"
+
+
+def limit_end(state: str | None, text: str, at: float) -> float | None:
+    return reset.parse(text, at) if state == "limited" else None
+
+
+def settle(
+    seen: dict, before: dict | None, wanted: str, activity_at: float | None, settings: dict, now: float
+) -> dict:  # fmt: skip
+    """The `health` of a row: this look beside the last one (an agent_health row, None for a pane that is not ours).
+
+    A state is confirmed by a second look at least `confirm_s` after the first that saw it. wanted: `work` when the
+    agent's project wants work of it, `later` when something is on its way to it (a message, its own reminder), else
+    `nothing`. Only an agent that is to work is stuck when it was idle for `stuck_s`; a shell where nobody wants an
+    agent is just a shell.
+    """
+    same = before is not None and before["state"] == seen["state"] and before["since_at"] is not None
+    since = min(before["since_at"], now) if before and same else now
+    quiet_s = now - max(since, min(activity_at or 0, now))
+    stuck = (seen["state"] in STUCK and (wanted != "nothing" or seen["has_agent"])) or (
+        seen["state"] == "idle" and wanted == "work" and quiet_s >= settings["stuck_s"]
+    )
+    stuck_since = (before or {}).get("stuck_since") if stuck and before and before["is_stuck"] else None
+    if stuck:
+        stuck_since = now if stuck_since is None else min(stuck_since, now)
+    return {
+        "state": seen["state"],
+        "detail": seen["detail"],
+        "confirmed": same and now - since >= settings["confirm_s"],
+        "since_at": since,
+        "is_stuck": stuck,
+        "stuck_s": round(now - stuck_since, 3) if stuck_since is not None else None,
+        "has_agent": seen["has_agent"],
+        "last_activity_at": activity_at,
+        "evidence": seen["evidence"],
+        "reset_at": seen["reset_at"],
+        "dialog": seen["dialog"],
+    }
+
+
+def mass_death(looks: list[dict]) -> bool:
+    """More than half of all agents, and at least five, vanished in one look: the look is wrong, not the world."""
+    had = [look for look in looks if look["had_agent"]]
+    lost = [look for look in had if look["state"] in ("shell", "dead", "missing")]
+    return len(lost) >= 5 and len(lost) * 2 > len(had)

@@ -1,0 +1,116 @@
+"""Decisions about projects: names, roles, sizes, and which one is due."""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+
+# The roles and the names of their windows.
+WINDOWS = {
+    "orchestrator": "Orchestrator",
+    "project_manager": "Project-Manager",
+    "developer": "Developer",
+    "tester": "Tester",
+    "testrunner": "TestRunner",
+    "researcher": "Researcher",
+    "documentation": "Documentation",
+    "devops": "DevOps",
+    "code_reviewer": "Code-Reviewer",
+    "logtracker": "LogTracker",
+    "sysadmin": "SysAdmin",
+    "securityops": "SecurityOps",
+    "networkops": "NetworkOps",
+    "monitoringops": "MonitoringOps",
+    "databaseops": "DatabaseOps",
+}
+ALIASES = {"pm": "project_manager", "dev": "developer", "documentation_writer": "documentation", "reviewer": "code_reviewer"}
+SIZES = ("small", "medium", "large", "xlarge")
+STATED = re.compile(r"^\W*(?:project )?size\W*[:=]\W*(small|medium|large|xlarge|x-large)\b", re.I | re.M)
+ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+\S", re.M)
+
+
+def slug(name: str) -> str:
+    """A name that tmux and a shell take as it is: [a-z0-9_-], at most 40 characters."""
+    return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:40].strip("-") or "project"
+
+
+def session_name(project: dict) -> str:
+    return f"{slug(project['name'])}-{project['id']}"
+
+
+def number(word: str) -> int | None:
+    """A project's number as it is typed, None for what is none."""
+    return int(word) if re.fullmatch(r"[0-9]{1,18}", word) else None
+
+
+def role_key(name: str) -> str:
+    """A role as it is stored: lower case, with `_`; a window's name or an alias gives its role."""
+    key = slug(name).replace("-", "_")
+    windows = {slug(window).replace("-", "_"): role for role, window in WINDOWS.items()}
+    return ALIASES.get(key) or windows.get(key) or key
+
+
+def window_name(role: str) -> str:
+    return WINDOWS.get(role) or slug(role)
+
+
+def lead(project: dict) -> str:
+    """The role whose word on the whole project counts: the orchestrator, else the only agent, else none ("")."""
+    roles = project["roles"].split(",")
+    if "orchestrator" in roles:
+        return "orchestrator"
+    return roles[0] if len(roles) == 1 else ""
+
+
+def size_of(spec: str | None) -> str:
+    """The size that a spec states in a line `size: large`, else an estimate from its length and its list items.
+
+    Each list item counts like 60 words of prose: under 600 such words are small, under 3,000 medium, under
+    9,000 large, more is xlarge. A spec that cannot be read is medium.
+    """
+    if spec is None:
+        return "medium"
+    if stated := STATED.search(spec):
+        return stated[1].lower().replace("-", "")
+    weight = len(spec.split()) + 60 * len(ITEM.findall(spec))
+    return next((size for size, limit in zip(SIZES, (600, 3000, 9000), strict=False) if weight < limit), "xlarge")
+
+
+def ids(text: str | None) -> list[int]:
+    """The ids of a comma-separated column."""
+    return [int(word) for word in (text or "").split(",") if word]
+
+
+def next_due(
+    queued: list[dict], running: list[dict], holds: list[dict], completed: set[int], limit: int, settings: dict,
+    wanted: set[int] | None = None,
+) -> dict | None:  # fmt: skip
+    """The queued project to start now, None when there is none: by priority, then age; its dependencies completed,
+    its directory free, not held, within the limit of projects running at once and the rollout."""
+    if len(running) >= limit:
+        return None
+    busy = {row["project_path"] for row in running}
+    for row in queued:
+        if wanted is not None and row["id"] not in wanted:
+            continue
+        ready = completed.issuperset(ids(row["depends_on"]))
+        if ready and row["project_path"] not in busy and not held(row, holds) and in_rollout(row["id"], settings):
+            return row
+    return None
+
+
+def held(project: dict, holds: list[dict]) -> dict | None:
+    """The hold that stands in a project's way, None when there is none."""
+    names = {"all", f"agent/{project['agent']}", f"batch/{project['batch_id']}", f"project/{project['id']}"}
+    return next((hold for hold in holds if hold["name"] in names), None)
+
+
+def in_rollout(project_id: int, settings: dict) -> bool:
+    """Whether we may act on a project: `observe` and `enabled`, per cent by a hash that never changes."""
+    return not settings["observe"] and zlib.crc32(str(project_id).encode()) % 100 < settings["enabled"]
+
+
+def window_of(path: str) -> str:
+    """The default name of a project: its directory's."""
+    return os.path.basename(path.rstrip("/")) or "root"
