@@ -1,0 +1,118 @@
+"""Finish projects: the verdict, the verify command, and what follows from it. Only tmo-complete moves these."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+
+from .. import completion
+from .. import project as projects
+from ..config import Config
+from ..store import Store, host, now
+from .judging import Judge, tidy_key
+from .look import Look
+
+ACTOR = "tmo-complete"
+KEPT = 4000  # characters of a verify command's output that are kept, its end
+
+
+class Completer:
+    def __init__(self, config: Config, db: Store, dry: bool) -> None:
+        self.config, self.db, self.dry = config, db, dry
+        self.look = Look(config, db, now())
+        self.judge = Judge(config, db, self.look.now)
+        self.verdicts: dict[int, dict] = {}
+
+    def add(self, row: dict) -> dict:
+        """A row with its project's `completion`, which was carried out unless this is a dry run."""
+        project, error = self.judge.project(row)
+        if not project:
+            return {**row, "completion": None, **({"error": error} if error else {})}
+        if project["id"] not in self.verdicts:
+            self.verdicts[project["id"]] = self.complete(project)
+        return {**row, "completion": self.verdicts[project["id"]]}
+
+    def complete(self, project: dict) -> dict:
+        verdict, evidence = self.judge.completion(project, self.look)
+        if self.dry or not projects.in_rollout(project["id"], self.config):
+            return verdict
+        if project["status"] == "processing":
+            if verdict["verdict"] == "completing":
+                if not self.db.move(project["id"], "work_complete", ACTOR, "; ".join(verdict["reasons"]), evidence):
+                    return verdict
+                project = self.db.project(project["id"]) or project
+            elif verdict["verdict"] == "failed":
+                self.db.move(project["id"], "error", ACTOR, "; ".join(verdict["reasons"]), evidence)
+            elif evidence["done"] and len(verdict["reasons"]) > 1:
+                self.tell(project, verdict["reasons"][1:])
+        return self.finish(project, verdict) if project["status"] == "completing" else verdict
+
+    def tell(self, project: dict, objections: list[str]) -> None:
+        """Once a run: tell the lead what speaks against completion, if it can do something about it."""
+        if any(reason.startswith("the work tree") for reason in objections):
+            text = (
+                f"You said that project {project['id']} is done, but {'; '.join(objections)}. Commit or remove what is "
+                "left (or leave it if it has to stay), and run tmo-done again."
+            )
+            self.send(project, tidy_key(project), text)
+
+    def send(self, project: dict, key: str, text: str) -> None:
+        role = projects.lead(project) or project["roles"].split(",")[0]
+        at = now()
+        self.db.add_message(
+            {"key": key, "project_id": project["id"], "role": role, "target": f"{project['id']}/{role}", "text": text,
+             "actor": ACTOR, "created_at": at, "due_at": at, "next_attempt_at": at,
+             "expires_at": at + self.config["message_max_age_s"]}
+        )  # fmt: skip
+
+    def finish(self, project: dict, verdict: dict) -> dict:
+        """Run the verify command of a project in `completing`, unless another process does, and move it on."""
+        if not project["verify_command"]:
+            self.db.move(project["id"], "finalize", ACTOR, "; ".join(verdict["reasons"]))
+            return {**verdict, "verdict": "completed", "verified": None}
+        until = now() + self.config["verify_timeout_s"] + 60
+        claim = {"claimed_by": f"{host()}/{os.getpid()}", "claimed_until": until}
+        if (project["claimed_until"] or 0) > now() or not self.db.update(
+            "project_queue", {key: project[key] for key in ("id", "status", "claimed_until")}, claim
+        ):
+            return {**verdict, "reasons": [*verdict["reasons"], "its verify command is running"]}
+        status, output = verify(project, self.config)
+        event, why = completion.after_verify(project, status, self.config["max_rework"])
+        more = {"rework_count": project["rework_count"] + 1} if event == "rework" else {}
+        evidence = {"command": project["verify_command"], "status": status, "output": output}
+        if not self.db.move(project["id"], event, ACTOR, why, evidence, where={"claimed_by": claim["claimed_by"]}, **more):
+            return {**verdict, "verdict": "unknown", "reasons": ["the project was moved while its verify command ran"]}
+        if event == "rework":
+            command = project["verify_command"]
+            text = f"The check of project {project['id']} did not pass: {why}. The command: {command}\n\n{output}"
+            self.send(project, f"rework/{project['id']}/{project['run']}/{project['rework_count']}", text)
+        verdicts = {"finalize": "completed", "rework": "working", "error": "failed"}
+        return {"verdict": verdicts[event], "reasons": [*verdict["reasons"], why], "verified": status == 0}
+
+
+def verify(project: dict, config: Config) -> tuple[int | None, str]:
+    """(exit status, None when it took too long or could not be run; the end of its output)."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", project["verify_command"]], cwd=project["project_path"], stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            status: int | None = process.wait(config["verify_timeout_s"])
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            end_group(process)
+        output.seek(max(0, output.seek(0, os.SEEK_END) - KEPT))
+        return status, output.read().decode("utf-8", "replace")
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """End what a verify command started and left behind."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

@@ -1,0 +1,120 @@
+"""The facts behind a project's grace and completion, each project judged once.
+
+A step, shared by tmo-grace, tmo-complete and tmo-recover.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import completion, git, grace
+from .. import project as projects
+from ..agents import traces
+from ..config import Config
+from ..store import Store
+from .look import Look
+from .panes import roles
+
+BUSY = ("working", "starting", "unknown")
+ALIVE = ("working", "idle", "draft", "dialog", "login", "limited", "api_error", "context_full")
+
+
+class Judge:
+    """Judges projects at one moment. Every answer is (object, error): what cannot be judged is None with its reason."""
+
+    def __init__(self, config: Config, db: Store | None, now: float) -> None:
+        self.config, self.db, self.now = config, db, now
+        self.graces: dict[int, dict] = {}
+
+    def project(self, row: dict) -> tuple[dict | None, str | None]:
+        """The project of a row; (None, None) for a row about none."""
+        number = row.get("project_id")
+        if number is None:
+            return None, None
+        found = self.db.project(number) if self.db and type(number) is int else None
+        return found, None if found else f"cannot find project '{number}'"
+
+    def holds(self, project: dict) -> list[dict]:
+        """The holds that concern a project and were in force in this run, ended ones too."""
+        assert self.db
+        since = project["started_at"] or 0
+        return [
+            hold for hold in self.db.all_holds()
+            if projects.held(project, [hold]) and (hold["released_at"] is None or hold["released_at"] >= since)
+        ]  # fmt: skip
+
+    def grace(self, row: dict) -> tuple[dict | None, str | None]:
+        project, error = self.project(row)
+        if not project or not self.db:
+            return None, error
+        if project["id"] not in self.graces:
+            agents = self.db.agents([project["id"]])
+            activity = max((agent["last_activity_at"] or 0 for agent in agents), default=0) or None
+            events = self.db.events(project["id"], project["started_at"] or 0, kind="health")
+            self.graces[project["id"]] = grace.judge(project, events, self.holds(project), activity, self.config, self.now)
+        return self.graces[project["id"]], None
+
+    def evidence(self, project: dict, look: Look) -> dict:
+        """What speaks for and against a project's completion (`completion.judge`)."""
+        assert self.db
+        number, directory = project["id"], project["project_path"] or "/"
+        agents = {agent["role"]: agent for agent in self.db.agents([number])}
+        rows = [look.of({"project_id": number, "role": role}) or {} for role in roles(project)]
+        states = dict(zip(roles(project), look.judge(rows), strict=True))
+        over, _ = self.grace({"project_id": number})
+        return {
+            "done": self.done(project, agents),
+            "commits": git.commits(directory, project["base_commit"]),
+            "dirty": git.dirty(directory),
+            "told": self.told(project),
+            "open": len(self.db.messages(("queued", "typing", "accepted", "held"), number)),
+            "busy": [role for role, health in states.items() if health["state"] in BUSY],
+            "moving": [role for role, health in states.items() if self.moves(health)],
+            "exhausted": all(agents[role]["needs_human"] for role in states if role in agents),
+            "held": bool(projects.held(project, self.db.holds(self.now))),
+            "expired": bool(over and over["expired"]),
+        }
+
+    def moves(self, health: dict) -> bool:
+        return health["state"] in ALIVE and self.now - (health["last_activity_at"] or 0) < self.config["active_s"]
+
+    def done(self, project: dict, agents: dict[str, dict]) -> dict[str, str]:
+        """{role: summary} of those that said that their work is done: by tmo-done, or by the marker of a sandboxed
+        agent, `.tmuxorch/done` holding its run id."""
+        assert self.db
+        said = {}
+        path = os.path.join(project["project_path"] or "/", ".tmuxorch", "done")
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                marks = file.read(4096).split()
+        except OSError:
+            marks = []
+        for role in roles(project):
+            event = self.db.done(project["id"], role)
+            if event:
+                said[role] = event["why"] or ""
+            elif role in agents and agents[role]["run"] in marks and traces.changed(path) > (project["status_at"] or 0):
+                said[role] = "by its marker"
+        return said
+
+    def told(self, project: dict) -> bool:
+        """The agents were told what speaks against completion, and said again since that they are done."""
+        assert self.db
+        message = self.db.message(tidy_key(project))
+        event = self.db.done(project["id"])
+        return bool(message and event and message["typed_at"] and event["at"] > message["typed_at"])
+
+    def completion(self, project: dict, look: Look) -> tuple[dict, dict]:
+        """(the verdict before any verify command, its evidence)."""
+        evidence = self.evidence(project, look) if project["status"] == "processing" else {}
+        return completion.judge(project, evidence), evidence
+
+
+def tidy_key(project: dict) -> str:
+    """One message a run tells what speaks against completion."""
+    return f"tidy/{project['id']}/{project['run']}/{project['rework_count']}"
+
+
+def number(word: str) -> int | str:
+    """A project's number on a command line; `-` stays."""
+    return word if word == "-" else int(word)

@@ -1,0 +1,276 @@
+"""Start agents: sessions, windows, launch lines, the wait for their composers, and their briefings.
+
+A step, shared by tmo-start and tmo-recover. What is to be launched is in the database before tmux is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+
+from .. import agents, briefing, git, proc, screen, tmux
+from .. import project as projects
+from ..agents import login, traces
+from ..config import Config
+from ..errors import Error
+from ..store import Store, now
+from .look import Look
+from .panes import owns
+from .send import Sender
+
+POLL_S = 0.1
+ITEMS = 8  # a dialog has no more
+MOVE_S = 2.0  # it shows the next item within this time
+# The agent's own shell line ends with it: whoever looks in the morning finds a sane terminal in the directory.
+# tmux gives a new pane the PATH of the client that asked for it, whatever -e says: it comes as the first word.
+SCRIPT = r"""
+PATH=$1
+export PATH
+shift
+"$@"
+status=$?
+stty sane 2>/dev/null
+printf '\033[?1049l\033[?2004l\033[?25h\033[0m\n[the agent ended with status %s]\n' "$status"
+exec "${SHELL:-/bin/sh}"
+"""
+
+
+class Launcher:
+    def __init__(self, config: Config, db: Store, actor: str) -> None:
+        self.config, self.db, self.actor = config, db, actor
+        self.tmux = tmux.Tmux(config.socket, config["tmux_timeout_s"])
+        self.bin = os.path.dirname(os.path.realpath(sys.argv[0]))
+
+    def prepare(self, project: dict, role: str, kind: str, state: str | None = None) -> dict:
+        """Write down one launch (a new run, its conversation, its briefing); returns it as tmux.create wants it.
+
+        In a recovery the conversation is resumed when the agent left a transcript of it, else it is a new one.
+        """
+        profile = agents.profile(self.config, project["agent"])
+        known = self.db.agent(project["id"], role) or {}
+        home = agents.home(profile, self.config.environ)
+        conversation = self.conversation(known) if kind == "recovery" else None
+        path = traces.transcript_path(profile, home, project["project_path"], conversation, [])
+        resume = bool(conversation) and traces.begun(path)
+        values = {
+            "agent": project["agent"], "run": agents.new_id(), "agent_home": home, "launched_at": now(),
+            "conversation_id": conversation if resume else agents.new_id(), "state": "starting", "since_at": now(),
+            "confirmed": 0, "detail": None, "dialog": None, "is_stuck": 0, "stuck_since": None,
+        }  # fmt: skip
+        if kind == "start":
+            values |= {"recovery_attempts": 0, "next_recovery_at": None, "last_recovery_at": None, "needs_human": 0}
+        self.commit_briefing(project, role, kind, values["run"], state)
+        self.db.save_agent(project["id"], role, values)
+        words = agents.argv(profile, os.path.join(self.bin, "tmo-hook"), values["conversation_id"], resume)
+        environment = self.environment(profile, project, role, values["run"])
+        return {
+            "name": projects.window_name(role), "directory": project["project_path"], "project": project["id"],
+            "start": project["run"],
+            "role": role, "agent": project["agent"], "run": values["run"], "kind": kind,
+            "command": ["/bin/sh", "-c", SCRIPT, tmux.LAUNCHER, environment["PATH"], *words],
+            "environment": environment,
+        }  # fmt: skip
+
+    def conversation(self, known: dict) -> str | None:
+        """The agent's conversation as it was last seen: by its hooks (it may have changed), else as launched."""
+        seen = known.get("conversation_id")
+        if known.get("run"):
+            path = os.path.join(self.config.state_dir, "hooks", f"{known['run']}.jsonl")
+            for hook in traces.hooks(path):
+                seen = hook.get("session_id") or seen
+        return seen
+
+    def environment(self, profile: dict, project: dict, role: str, run: str) -> dict[str, str]:
+        given = self.config.environ
+        path = given.get("PATH") or os.defpath
+        values = {
+            "TMO_DB": self.config.db, "TMO_SOCKET": self.config.socket, "TMO_PROJECT": str(project["id"]),
+            "TMO_ROLE": role, "TMO_RUN": run,
+            "PATH": path if self.bin in path.split(":") else f"{path}:{self.bin}",
+        }  # fmt: skip
+        for name in ("TMO_CONFIG", "LANG", "LC_ALL", profile["home"]["env"]):
+            if given.get(name):
+                values[name] = given[name]
+        return values | profile["env"]
+
+    def trust(self, project: dict) -> None:
+        """Write the trust of the project's directory into the agent's config, as the settings allow."""
+        profile = agents.profile(self.config, project["agent"])
+        home = agents.home(profile, self.config.environ)
+        path = login.config_path(profile, self.config.environ, home)
+        if self.config["trust"] != "given" or login.trusted(login.read_config(path), project["project_path"]):
+            return
+        for _ in range(20):  # running agents rewrite the file: each time it is read anew
+            if login.give_trust(path, project["project_path"]):
+                self.db.event("trust", "given", self.actor, project_id=project["id"], why=project["project_path"])
+                return
+        raise Error(f"cannot write '{path}': it changes all the time")
+
+    def start(self, project: dict) -> None:
+        """Start every role of a project that has no pane yet: in a new session, or in ours that is there already."""
+        self.trust(project)
+        look = Look(self.config, self.db, now())
+        roles = [role for role in project["roles"].split(",") if not look.find(f"{project['id']}/{role}")]
+        launches = [self.prepare(project, role, "start") for role in roles]
+        if launches and not self.session_there(project, look):
+            made = self.tmux.create(project["session_name"], launches)
+        else:
+            made = [self.tmux.add_window(project["session_name"], launch) for launch in launches]
+        for launch, place in zip(launches, made, strict=True):
+            self.launched(launch, place)
+
+    def relaunch(self, project: dict, role: str, state: str) -> None:
+        """Start one role's agent anew: in its old pane, else in a window of the session, else in a new session.
+
+        tmux ends what still runs in that pane; its last screen is kept.
+        """
+        self.trust(project)
+        look = Look(self.config, self.db, now())
+        ours = look.find(f"{project['id']}/{role}")
+        if ours:
+            self.keep([look.by_id[ours[0]["pane_id"]]], project, f"relaunch: {state}")
+        launch = self.prepare(project, role, "recovery", state)
+        if ours:
+            pane = look.by_id[ours[0]["pane_id"]]
+            old = look.tree(pane["pane_pid"])
+            self.tmux.respawn(pane["pane_id"], launch)
+            proc.end(old)  # an agent may survive the hang-up that tmux sends; two must never share a pane
+            place = {key: pane[key] for key in ("pane_id", "window_index", "server")}
+        elif self.session_there(project, look):
+            place = self.tmux.add_window(project["session_name"], launch)
+        else:
+            place = self.tmux.create(project["session_name"], [launch])[0]
+        self.launched(launch, place)
+
+    def session_there(self, project: dict, look: Look) -> bool:
+        """Our session is there. Raises Error when one of that name is not ours."""
+        named = [pane for pane in look.panes if pane["session_name"] == project["session_name"]]
+        if not all(owns(project, pane) for pane in named):
+            raise Error(f"a session '{project['session_name']}' is there that is not ours")
+        return bool(named)
+
+    def launched(self, launch: dict, place: dict) -> None:
+        server = place.pop("server")
+        self.db.update("agent_health", {"project_id": launch["project"], "role": launch["role"]}, place)
+        self.db.update("project_queue", {"id": launch["project"]}, {"server": server, "boot_id": proc.boot_id()})
+        self.db.event(
+            "launch", launch["kind"], self.actor, project_id=launch["project"], role=launch["role"], run=launch["run"],
+            pane_id=place["pane_id"],
+        )  # fmt: skip
+
+    def end(self, project: dict, why: str) -> None:
+        """End the session of this start of a project, keeping the last screens."""
+        panes = [pane for pane in Look(self.config, self.db, now()).panes if owns(project, pane)]
+        self.keep(panes, project, why)
+        for session in {pane["session_name"] for pane in panes}:
+            self.tmux.end_session(session)
+
+    def keep(self, panes: list[dict], project: dict, why: str) -> None:
+        """Record the last screens of panes that are about to be ended, and where their transcripts are."""
+        shots = self.tmux.captures([pane["pane_id"] for pane in panes])
+        known = {agent["role"]: agent for agent in self.db.agents([project["id"]])}
+        for pane in panes:
+            lines = [screen.plain(line) for line in shots.get(pane["pane_id"], {"text": ""})["text"].split("\n")]
+            agent = known.get(pane["@tmo_role"], {})
+            self.db.event(
+                "end", "end", self.actor, project_id=project["id"], role=pane["@tmo_role"] or None,
+                pane_id=pane["pane_id"], run=pane["@tmo_run"] or None, why=why,
+                evidence={"screen": "\n".join(lines).strip()[-4000:], "conversation_id": agent.get("conversation_id"),
+                          "agent_home": agent.get("agent_home")},
+            )  # fmt: skip
+
+    def wait_ready(self, wanted: list[tuple[int, str]], end: float) -> dict[tuple[int, str], dict]:
+        """Wait until each (project, role) shows its composer, or cannot any more; its last `health` each."""
+        last: dict[tuple[int, str], dict] = {}
+        while True:
+            look = Look(self.config, self.db, now())
+            rows = [row for key in wanted for row in look.find("{}/{}".format(*key)) or [self.gone(look, key)]]
+            for key, health in zip(wanted, look.judge(rows), strict=True):
+                last[key] = health
+            self.answer(look, rows, last)
+            if all(settled(health) for health in last.values()) or time.monotonic() >= end:
+                return last
+            time.sleep(POLL_S)
+
+    def gone(self, look: Look, key: tuple[int, str]) -> dict:
+        return look.missing_row(look.projects[key[0]], key[1])
+
+    def answer(self, look: Look, rows: list[dict], healths: dict) -> None:
+        """Answer the dialogs that the settings say how to answer."""
+        for row in rows:
+            health = healths[row["project_id"], row["role"]]
+            if health["state"] == "dialog" and answer_dialog(self.config, look, row, health["dialog"]):
+                self.db.event(
+                    "recovery", "submit", self.actor, project_id=row["project_id"], role=row["role"],
+                    pane_id=row["pane_id"], why=f"dialog {health['dialog']}",
+                )  # fmt: skip
+
+    def brief(self, project: dict, role: str) -> dict:
+        """Deliver the briefing of a role's present launch, if tmo-deliver has not brought it already; its row."""
+        agent = self.db.agent(project["id"], role) or {}
+        row = self.db.message(f"briefing/{agent.get('run')}")
+        if row and row["state"] in ("queued", "held"):
+            row = Sender(self.config, self.db).attempt(row, self.config["send_timeout_s"], keep=True)
+        return row or {"state": "unknown", "reason": "this launch has no briefing"}
+
+    def commit_briefing(self, project: dict, role: str, kind: str, run: str, state: str | None) -> None:
+        """Put the briefing of a launch into the outbox before the launch: whoever comes next delivers it."""
+        at = now()
+        self.db.supersede_briefings(project["id"], role)
+        self.db.add_message(
+            {
+                "key": f"briefing/{run}", "project_id": project["id"], "role": role, "target": f"{project['id']}/{role}",
+                "text": compose(self.config, self.db, project, role, kind, state), "actor": self.actor,
+                "created_at": at, "due_at": at, "next_attempt_at": at,
+                "expires_at": at + self.config["message_max_age_s"],
+            }
+        )  # fmt: skip
+
+
+def settled(health: dict) -> bool:
+    """Its composer is there, or it will not come by itself."""
+    return health["state"] not in ("starting", "unknown")
+
+
+def answer_dialog(config: Config, look: Look, row: dict, kind: str) -> bool:
+    """Choose the item of a dialog that lets the agent go on, if the policy for its kind is `accept`.
+
+    Enter is pressed only on what is read as selected. After each Down the screen must show another item first:
+    a key more than was seen could move on to "No, exit".
+    """
+    profile = look.profile(row["agent"])
+    pattern = profile["screen"].get("answer", {}).get(kind)
+    if config["dialog"].get(kind, "report") != "accept" or not pattern:
+        return False
+    pane = look.by_id[row["pane_id"]]
+    for _ in range(ITEMS):
+        selected = shown_item(look.tmux, pane, profile, kind)
+        if selected is None:
+            return False
+        if re.search(pattern, selected):
+            return look.tmux.press(pane["pane_id"], "Enter", tmux.guard(pane))
+        look.tmux.press(pane["pane_id"], "Down", tmux.guard(pane))
+        end = time.monotonic() + MOVE_S
+        while shown_item(look.tmux, pane, profile, kind) == selected:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(POLL_S)
+    return False
+
+
+def shown_item(server: tmux.Tmux, pane: dict, profile: dict, kind: str) -> str | None:
+    """The selected item of the dialog, None when this dialog is not on the screen."""
+    shot = server.captures([pane["pane_id"]]).get(pane["pane_id"])
+    found = screen.read(shot["text"], profile["screen"]) if shot else {"dialog": None}
+    return found["selected"] if found["dialog"] == kind else None
+
+
+def compose(config: Config, db: Store, project: dict, role: str, kind: str, state: str | None = None) -> str:
+    """The text of a role's briefing."""
+    whole, part, source = config.briefing(kind, role)
+    waiting = db.messages(("queued", "held", "accepted"), project["id"], role)
+    facts = {"commits": git.log(project["project_path"] or "/", 5), "open": len(waiting), "state": state, "now": now()}
+    values = briefing.values(project, role, facts)
+    return briefing.fill(whole, {**values, "role_text": briefing.fill(part, values, f"{kind}/{role}.md")}, source).strip()

@@ -1,0 +1,59 @@
+"""Login checks, each asked once a directory and kept for a while.
+
+A step, shared by tmo-authcheck, tmo-start and tmo-recover.
+"""
+
+from __future__ import annotations
+
+from .. import agents, auth, tmux
+from ..agents import login
+from ..config import Config
+from ..errors import Error, Later
+from ..store import Store, now
+
+
+class Logins:
+    def __init__(self, config: Config, db: Store, fresh: bool = False) -> None:
+        self.config, self.db, self.fresh = config, db, fresh
+        self.server_environment: dict[str, str] | None = None
+
+    def check(self, agent: str, directory: str) -> dict:
+        """The `auth` of an agent in a directory. Trust is read each time; the agent itself is asked when the last
+        answer is older than `auth_max_age_s`."""
+        kept = None if self.fresh else self.db.auth_check(agent, directory, now() - self.config["auth_max_age_s"])
+        profile = agents.profile(self.config, agent)
+        environ = self.environment(profile)
+        home = agents.home(profile, environ)
+        if kept and kept["credential"] == login.fingerprint(profile, home):
+            facts = {**kept, "config": login.read_config(login.config_path(profile, environ, home))}
+        else:
+            facts = {**login.facts(profile, directory, environ, home), "checked_at": now()}
+            self.db.save_auth_check(agent, directory, {**facts, "config": None})
+        trusted = login.trusted(facts["config"], directory)
+        return auth.judge(profile, facts, trusted, environ, facts["checked_at"])
+
+    def environment(self, profile: dict) -> dict:
+        """What an agent in a new pane would see: from cron, a key that the tmux server has would look missing."""
+        if self.server_environment is None:
+            try:
+                self.server_environment = tmux.Tmux(self.config.socket, self.config["tmux_timeout_s"]).environment()
+            except (tmux.NoServer, tmux.Gone, Later):
+                self.server_environment = {}
+        seen = {
+            name: self.server_environment[name]
+            for name in profile["login"]["environment"]
+            if name in self.server_environment
+        }
+        return {**self.config.environ, **seen, **profile["env"]}
+
+    def add(self, row: dict) -> dict:
+        """A row with its `auth`: null where there is no agent, null and an error where it cannot be judged."""
+        agent, directory = row.get("agent"), row.get("directory") or row.get("project_path")
+        if not agent:
+            return {**row, "auth": None}
+        if not isinstance(agent, str) or not isinstance(directory, str):
+            return {**row, "auth": None, "error": "a row needs an agent and a directory"}
+        try:
+            return {**row, "auth": self.check(agent, directory)}
+        except Error as error:
+            return {**row, "auth": None, "error": str(error)}

@@ -1,0 +1,202 @@
+"""One look at the agents: facts from tmux, the process table, the agents' traces and the database, judged.
+
+A step: it joins adapters and decisions for the commands that need them (tmo-health, tmo-send, tmo-recover, …).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .. import agents, delivery, health, screen, store, tmux
+from ..agents import traces
+from ..cli import is_agent
+from ..config import Config
+from ..proc import trees
+from .panes import Panes
+
+
+class Look(Panes):
+    """The machine as one look found it."""
+
+    def __init__(self, config: Config, db: store.Store | None, now: float) -> None:
+        super().__init__(config, db, now)
+        self.profiles: dict[str, dict] = {}
+
+    def profile(self, name: str) -> dict:
+        if name not in self.profiles:
+            self.profiles[name] = agents.profile(self.config, name)
+        return self.profiles[name]
+
+    # -- health
+
+    def look_at(self, given: list[dict] | None) -> list[dict]:
+        """Rows with their `health`, the looks at agents of ours written down. None: every pane. A project's row gets
+        null; one that cannot be judged null and an error."""
+        rows = self.all_rows() if given is None else given
+        whose = [self.of(row) if is_agent(row) else None for row in rows]
+        known = [row for row in whose if row]
+        verdicts = self.judge(known)
+        self.save(known, verdicts)
+        health = {id(row): verdict for row, verdict in zip(known, verdicts, strict=True)}
+        return [self.judged(row, found, health) for row, found in zip(rows, whose, strict=True)]
+
+    def judged(self, row: dict, found: dict | None, health: dict) -> dict:
+        if found:
+            return {**(found if row.keys() == {"target"} else row), "health": health[id(found)]}
+        if is_agent(row):
+            return {**row, "health": None, "error": "no such agent"}
+        return {**row, "health": None}
+
+    def judge(self, rows: list[dict]) -> list[dict]:
+        """The `health` of these agent rows, each beside the last look; nothing is written."""
+        facts = [self.facts(row) for row in rows]
+        self.add_screens(facts)
+        seen = [self.verdict(one) for one in facts]
+        if self.server != "silent" and not self.server_ended() and self.mass_death(rows, seen):
+            for verdict in seen:
+                if verdict["state"] in ("shell", "dead", "missing"):
+                    verdict.update(state="unknown", detail="too many agents vanished in one look")
+        return [self.settle(row, one, verdict) for row, one, verdict in zip(rows, facts, seen, strict=True)]
+
+    def verdict(self, facts: dict) -> dict:
+        return health.judge(facts, facts["profile"], self.config, self.now)
+
+    def facts(self, row: dict) -> dict:
+        """What is known of one agent without looking at its screen."""
+        known = self.known.get((row["project_id"], row["role"]), {})
+        pane = self.by_id.get(row["pane_id"])
+        facts: dict = {
+            "server": self.server, "pane": pane, "processes": [], "agent": None, "registry": None, "turn": None,
+            "screen": None, "launched_at": known.get("launched_at"), "activity_at": None, "known": known,
+            "conversation_id": known.get("conversation_id"), "transcript": None, "profile": None,
+            "launching": False, "hooks_path": self.hooks_path(known.get("run")),
+        }  # fmt: skip
+        if pane is None or pane["pane_dead"]:
+            return facts
+        facts["processes"] = self.tree(pane["pane_pid"])
+        facts["launching"] = tmux.LAUNCHER in [word for process in facts["processes"][:1] for word in process["argv"][3:4]]
+        name = row["agent"] or self.recognise(facts["processes"])
+        if name:
+            facts["profile"] = self.profile(name)
+            facts["agent"] = agents.find(facts["profile"], facts["processes"])
+            self.add_traces(facts, row)
+        return facts
+
+    def tree(self, pid: int) -> list[dict]:
+        if not hasattr(self, "trees"):
+            self.trees = trees([pane["pane_pid"] for pane in self.panes if not pane["pane_dead"]])
+        return self.trees.get(pid, [])
+
+    def recognise(self, processes: list[dict]) -> str | None:
+        """Which agent runs in a pane that nobody tagged."""
+        for name in agents.names(self.config):
+            if agents.find(self.profile(name), processes):
+                return name
+        return None
+
+    def add_traces(self, facts: dict, row: dict) -> None:
+        profile, known = facts["profile"], facts["known"]
+        home = facts["home"] = known.get("agent_home") or agents.home(profile, self.config.environ)
+        hooks = traces.hooks(facts["hooks_path"])
+        for hook in hooks:
+            facts["conversation_id"] = hook.get("session_id") or facts["conversation_id"]
+        if facts["agent"]:
+            facts["registry"] = traces.registry(profile, home, facts["agent"])
+        if facts["registry"] and facts["registry"]["conversation_id"]:
+            facts["conversation_id"] = facts["registry"]["conversation_id"]
+        path = traces.transcript_path(profile, home, row["directory"], facts["conversation_id"], hooks)
+        facts["transcript"] = path
+        facts["turn"] = traces.last_turn(traces.tail(path), facts["launched_at"] or 0.0)
+        moved = [
+            traces.changed(path),
+            traces.changed(facts["hooks_path"]),
+            traces.changed(f"{row['directory']}/.git/logs/HEAD"),
+        ]
+        facts["activity_at"] = min(max(moved), self.now) or None
+
+    def hooks_path(self, run: str | None) -> str | None:
+        return os.path.join(self.config.state_dir, "hooks", f"{run}.jsonl") if run else None
+
+    def add_screens(self, facts: list[dict], every: bool = False) -> None:
+        """Capture, in one client, the panes whose state their traces leave open (or every agent's)."""
+        alive = [one for one in facts if one["agent"] and one["agent"]["state"] != "T"]
+        open_ones = [one for one in alive if every or not at_work(one)]
+        shots = self.tmux.captures([one["pane"]["pane_id"] for one in open_ones])
+        for one in open_ones:
+            shot = shots.get(one["pane"]["pane_id"])
+            one["screen"] = screen.read(shot["text"], one["profile"]["screen"]) if shot else None
+
+    def server_ended(self) -> bool:
+        """The tmux server that the running projects were recorded on is proven gone: theirs may all be missing."""
+        recorded = {project["server"] for project in self.projects.values() if project["status"] in store.LIVE}
+        present = {pane["server"] for pane in self.panes}
+        return bool(recorded) and not recorded & present
+
+    def mass_death(self, rows: list[dict], seen: list[dict]) -> bool:
+        pairs = [
+            (self.known.get((row["project_id"], row["role"])), verdict) for row, verdict in zip(rows, seen, strict=True)
+        ]
+        alive = ("working", "idle", "draft", "dialog", "login", "limited", "api_error", "context_full", "hung")
+        return health.mass_death(
+            [{"had_agent": known["state"] in alive, "state": verdict["state"]} for known, verdict in pairs if known]
+        )
+
+    def settle(self, row: dict, facts: dict, verdict: dict) -> dict:
+        known = facts["known"] or None
+        if verdict["state"] == "draft":
+            verdict["detail"] = self.whose_draft(row, facts)
+        return health.settle(verdict, known, self.wanted(row), facts["activity_at"], self.config, self.now)
+
+    def whose_draft(self, row: dict, facts: dict) -> str:
+        """`ours` when the composer holds a message that we typed and that was not submitted."""
+        shown = facts["screen"]["draft"]
+        for message in self.db.typed_in(row["pane_id"]) if self.db else []:
+            if delivery.shows(shown, message["text"], facts["profile"]):
+                return "ours"
+        return "not ours"
+
+    def wanted(self, row: dict) -> str:
+        """What is wanted of an agent: work, until its role has said that it is done; later, while a message waits."""
+        project = self.projects.get(row["project_id"])
+        if not project or project["status"] != "processing" or not row["role"] or not self.db:
+            return "nothing"
+        number, role = project["id"], row["role"]
+        if self.db.done(number, role):
+            return "nothing"
+        return "later" if self.db.messages(("queued", "held"), number, role) else "work"
+
+    def save(self, rows: list[dict], verdicts: list[dict]) -> None:
+        """Write the looks at agents of ours."""
+        looks = []
+        for row, verdict in zip(rows, verdicts, strict=True):
+            known = self.known.get((row["project_id"], row["role"]))
+            if known and self.db:
+                looks.append((known["id"], columns(row, verdict, known, self.now)))
+        if looks and self.db:
+            self.db.save_looks(looks)
+
+
+def screen_only(shown: dict, profile: dict, config: Config, now: float) -> dict:
+    """The `health` that a recorded screen alone tells."""
+    facts = {"server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "agent"}], "agent": {"state": "S"},
+             "registry": None, "turn": None, "screen": shown, "launched_at": None, "launching": False,
+             "activity_at": None}  # fmt: skip
+    return health.settle(health.judge(facts, profile, config, now), None, "nothing", None, config, now)
+
+
+def columns(row: dict, verdict: dict, known: dict, now: float) -> dict:
+    """What of a verdict the agent's row in agent_health keeps."""
+    stuck_since = now - verdict["stuck_s"] if verdict["stuck_s"] is not None else None
+    return {
+        "state": verdict["state"], "detail": verdict["detail"], "dialog": verdict["dialog"],
+        "evidence": json.dumps(verdict["evidence"]), "since_at": verdict["since_at"],
+        "confirmed": int(verdict["confirmed"]), "is_stuck": int(verdict["is_stuck"]),
+        "stuck_since": known["stuck_since"] if known["is_stuck"] and verdict["is_stuck"] else stuck_since,
+        "reset_at": verdict["reset_at"], "last_activity_at": verdict["last_activity_at"],
+        "last_health_check_at": now, "window_index": row["window_index"],
+    }  # fmt: skip
+
+
+def at_work(facts: dict) -> bool:
+    return bool(facts["registry"]) and facts["registry"]["status"] == "busy"

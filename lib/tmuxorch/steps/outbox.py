@@ -1,0 +1,155 @@
+"""The outbox: committing a message before it is typed, and which of them are due.
+
+A step, shared by tmo-send and tmo-deliver.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+
+from .. import agents, delivery
+from .. import project as projects
+from ..config import Config
+from ..errors import LATER, NO, OK, Error, Later
+from ..store import Store, now
+from .look import Look
+from .send import Sender, agents_only
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SHOWN = (
+    "id",
+    "key",
+    "target",
+    "pane_id",
+    "state",
+    "evidence",
+    "attempts",
+    "duration_s",
+    "reason",
+    "project_id",
+    "role",
+    "due_at",
+)
+strip_wrappers = delivery.strip_wrappers
+
+
+def row(message: dict) -> dict:
+    """A message as it is printed."""
+    return {key: message[key] for key in SHOWN}
+
+
+def status(message: dict, only_queued: object) -> int:
+    if message["state"] in ("submitted", "accepted") or (only_queued and message["state"] in ("queued", "held")):
+        return OK
+    return LATER if message["state"] in ("held", "queued", "typing") else NO
+
+
+def text_of(given: dict) -> tuple[str, str]:
+    target, text = given.get("target"), given.get("text")
+    if not isinstance(target, str) or not isinstance(text, str):
+        raise Error("a row needs a target and a text")
+    return target, text
+
+
+def due_at(text: str | None) -> float:
+    """When a message is due: now, `+30m`, or Unix seconds."""
+    if text is None:
+        return now()
+    if found := re.fullmatch(r"\+(\d{1,9}(?:\.\d+)?)([smhd])", text):
+        return round(now() + float(found[1]) * UNITS[found[2]], 3)
+    if re.fullmatch(r"\d{1,12}(\.\d+)?", text):
+        return float(text)
+    raise Error(f"'{text}' is no time (+30m, +2h, or Unix seconds)")
+
+
+def commit(sender: Sender, target: str, text: str, key: str | None, at: str | None, command: bool) -> dict:
+    """The outbox row of a message: a new one, or the one of its key. Raises Error when that has another text."""
+    config, db = sender.config, sender.db
+    text, start, due = delivery.clean(text), now(), due_at(at)
+    key = key or str(uuid.uuid4())
+    values = {
+        "key": key, "target": target, "text": text, "actor": config.person(), "created_at": start, "due_at": due,
+        "next_attempt_at": due, "expires_at": due + config["message_max_age_s"], **address(config, db, target),
+    }  # fmt: skip
+    reason = values.pop("refused") or refusal(config, db, values, text, command)
+    if reason:
+        values |= {"state": "refused", "reason": reason, "closed_at": start, "duration_s": 0.0}
+    if not db.add_message(values):
+        known = db.message(key)
+        if known and (known["target"], known["text"]) != (target, text):
+            raise Error(f"key '{key}' is of another message")
+    found = db.message(key)
+    assert found is not None
+    return found
+
+
+def address(config: Config, db: Store, target: str) -> dict:
+    """Where a message goes: the project and role, else the very pane (server, id, pid) that the target names now."""
+    word, slash, role = target.partition("/")
+    number = projects.number(word) if slash else None
+    project = db.project(number) if number else None
+    if project:
+        role = projects.role_key(role)
+        if role not in project["roles"].split(","):
+            return {"refused": f"project {number} has no role '{role}'"}
+        return {"project_id": project["id"], "role": role, "refused": None}
+    if number:
+        return {"refused": f"no project {number}"}
+    try:
+        look = Look(config, db, now())
+        rows = agents_only(look.find(target), look)
+    except Later:
+        return {"refused": None}  # tmux does not answer: tmo-deliver finds out
+    if len(rows) != 1:
+        return {"refused": "no such pane" if not rows else "the window has several panes"}
+    found = rows[0]
+    if found["role"]:
+        return {"project_id": found["project_id"], "role": found["role"], "pane_id": found["pane_id"], "refused": None}
+    server = look.by_id[found["pane_id"]]["server"]
+    return {"pane_id": found["pane_id"], "pane_pid": found["pane_pid"], "server": server, "refused": None}
+
+
+def refusal(config: Config, db: Store, values: dict, text: str, command: bool) -> str | None:
+    project = db.project(values["project_id"]) if values.get("project_id") else None
+    if not delivery.bare(text):
+        return "the message is empty"
+    return (
+        None if command else delivery.refusal(text, agents.profile(config, project["agent"] if project else config["agent"]))
+    )
+
+
+def bring_due(config: Config, db: Store, sender: Sender, wait_s: float) -> Iterator[dict]:
+    """Try what is due, each addressee's messages in order: one that cannot be brought holds back those behind it."""
+    behind: set = set()
+    at = now()
+    for message in db.messages(("queued", "held", "typing")):
+        addressee = (message["project_id"], message["role"]) if message["role"] else message["pane_id"]
+        if message["due_at"] > at or addressee in behind:
+            continue
+        if message["state"] == "typing" or message["next_attempt_at"] > at:
+            behind.add(addressee)
+            continue
+        row = bring(config, db, sender, message, wait_s)
+        if row["state"] in ("queued", "held", "typing"):
+            behind.add(addressee)
+        yield row
+
+
+def bring(config: Config, db: Store, sender: Sender, message: dict, wait_s: float) -> dict:
+    """One due message: expired, held, or tried."""
+    at = now()
+    if at >= message["expires_at"]:
+        return sender.close(message, "expired", f"not delivered within {config['message_max_age_s']:.0f} s")
+    if message["attempts"] >= config["message_max_attempts"]:
+        return sender.close(message, "expired", f"not delivered in {message['attempts']} attempts")
+    project = db.project(message["project_id"]) if message["project_id"] else None
+    if project:
+        if project["status"] in ("completed", "failed", "cancelled"):
+            return sender.close(message, "expired", f"the project is {project['status']}")
+        if hold := projects.held(project, db.holds(at)):
+            return sender.close(message, "held", f"hold {hold['name']}")
+        if not projects.in_rollout(project["id"], config):
+            return {**message, "reason": "planned"}
+    return sender.attempt(message, wait_s, keep=project is not None)

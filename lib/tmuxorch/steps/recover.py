@@ -1,0 +1,303 @@
+"""Bring agents back: what is stuck is nudged or launched anew, a lost login or a limit holds and later resumes.
+
+Every attempt is claimed by compare-and-set on the agent's next_recovery_at before it is made, so that no two
+recoveries act on one agent, and one that was killed is made again when its wait is over.
+"""
+
+from __future__ import annotations
+
+import time
+
+from .. import agents, recovery
+from .. import project as projects
+from ..agents import login, traces
+from ..config import Config
+from ..errors import Error, Later
+from ..store import Store, now
+from .launch import Launcher, answer_dialog
+from .logins import Logins
+from .look import Look
+from .send import Sender
+
+ACTOR = "tmo-recover"
+RETURNS = 4  # so many agents come back from a hold in one run: the rest follows in the next ones
+REST_S = 3600.0  # a limit whose end nobody named is tried again after this
+
+
+class Recoverer:
+    def __init__(self, config: Config, db: Store, dry: bool) -> None:
+        self.config, self.db, self.dry = config, db, dry
+        self.launcher = Launcher(config, db, ACTOR)
+        self.sender = Sender(config, db)
+        self.returns = 0
+        self.relaunched: list[tuple[dict, dict]] = []
+
+    def run(self, rows: list[dict]) -> list[dict]:
+        """The rows with their `recovery`; what was planned is done, unless this is a dry run."""
+        if not self.dry:
+            self.tend_holds()
+        plans = [self.plan(row) for row in rows]
+        for row, plan in zip(rows, plans, strict=True):
+            if plan and not self.dry and projects.in_rollout(row["project_id"], self.config):
+                self.carry_out(row, plan)
+        self.await_relaunched()
+        return [{**row, "recovery": plan and shown(plan), **trouble(row)} for row, plan in zip(rows, plans, strict=True)]
+
+    def carry_out(self, row: dict, plan: dict) -> None:
+        if plan["result"] == "needs_human":
+            self.give_up(row, plan)
+        elif plan["result"] == "held":
+            self.hold(row)
+        elif plan["result"] == "planned":
+            self.act(row, plan)
+
+    # -- deciding
+
+    def plan(self, row: dict) -> dict | None:
+        """The step for a row's agent; None for what is not an agent of ours."""
+        number, role, health = row.get("project_id"), row.get("role"), row.get("health")
+        project = self.db.project(number) if type(number) is int and isinstance(role, str) else None
+        agent = self.db.agent(project["id"], row["role"]) if project else None
+        if not agent or not project or not isinstance(health, dict) or not recovery.readable(health):
+            return None
+        if recovery.recovered(agent, health, self.config):
+            fresh = {"recovery_attempts": 0, "needs_human": 0, "next_recovery_at": None}
+            if not self.dry:
+                self.db.update("agent_health", {"id": agent["id"]}, fresh)
+            agent.update(fresh)
+        plan = recovery.plan(project, agent, health, self.context(project, agent, health), self.config, now())
+        return {**plan, "attempt": agent["recovery_attempts"], "briefed": False}
+
+    def context(self, project: dict, agent: dict, health: dict) -> dict:
+        at = now()
+        hold = projects.held(project, self.db.holds(at))
+        name = f"{project['id']}/{agent['role']}"
+        pilot = bool(hold) and hold is not None and hold["pilot"] == name and not self.told(hold, project, agent)
+        return {
+            "hold": hold,
+            "pilot": pilot,
+            "released": None if hold else self.released(project, agent, health),
+            "restarts": self.db.count_launches(project["id"], agent["role"], ACTOR, at - self.config["crash_loop_s"]),
+        }
+
+    def released(self, project: dict, agent: dict, health: dict) -> dict | None:
+        """The hold that this agent was under and that ended since, if it was not told yet."""
+        cause = {"login": "login", "limited": "limit"}.get(health["state"])
+        for hold in reversed(self.db.all_holds()):
+            if hold["cause"] == cause and projects.held(project, [hold]) and hold["released_at"]:
+                fits = hold["released_at"] >= health["since_at"] and not self.told(hold, project, agent)
+                return hold if fits else None
+        return None
+
+    def told(self, hold: dict, project: dict, agent: dict) -> bool:
+        message = self.db.message(return_key(hold, project["id"], agent["role"]))
+        return bool(message) and message is not None and message["state"] not in ("queued", "held")
+
+    # -- holds
+
+    def tend_holds(self) -> None:
+        """Move each login or limit hold on: choose who comes back first, and release it after its first good turn."""
+        for hold in self.db.holds(now()):
+            if hold["cause"] == "manual" or not hold["name"].startswith("agent/"):
+                continue
+            name = hold["name"].removeprefix("agent/")
+            stopped = self.stopped(name, "login" if hold["cause"] == "login" else "limited")
+            if hold["pilot"]:
+                self.watch_pilot(hold, name)
+            elif self.may_return(hold, name):
+                if stopped:
+                    first = f"{stopped[0]['project_id']}/{stopped[0]['role']}"
+                    self.db.update("hold", {"id": hold["id"], "pilot": None}, {"pilot": first, "probes": hold["probes"] + 1})
+                else:
+                    self.db.release_hold(hold["name"], ACTOR)
+
+    def stopped(self, agent: str, state: str) -> list[dict]:
+        """The agents of this kind that the login or limit stopped, in projects that run."""
+        live = {project["id"] for project in self.db.projects(status=("processing",))}
+        return [
+            row for row in self.db.agents()
+            if row["agent"] == agent and row["state"] == state and row["project_id"] in live
+            and projects.in_rollout(row["project_id"], self.config)
+        ]  # fmt: skip
+
+    def may_return(self, hold: dict, agent: str) -> bool:
+        """Whether one agent may be tried: the limit's time is over; the rejected credential has changed, or a real
+        probe succeeds; a login that was missing locally is there."""
+        at = now()
+        if hold["cause"] == "limit":
+            return at >= (hold["next_probe_at"] or 0)
+        profile = agents.profile(self.config, agent)
+        home = agents.home(profile, self.config.environ)
+        if hold["credential"] is None:
+            return Logins(self.config, self.db, fresh=True).check(agent, home)["logged_in"] is True
+        if login.fingerprint(profile, home) != hold["credential"]:
+            return True
+        if at < (hold["next_probe_at"] or 0) or not profile["login"].get("probe"):
+            return False
+        wait = min(self.config["probe_max_s"], self.config["probe_min_s"] * 2 ** min(hold["probes"], 20))
+        self.db.update("hold", {"id": hold["id"]}, {"probes": hold["probes"] + 1, "next_probe_at": at + wait})
+        return login.probe(profile, home, self.config.environ)
+
+    def watch_pilot(self, hold: dict, agent: str) -> None:
+        """Release the hold after the pilot's first good turn; another failure begins the wait anew."""
+        number, _, role = hold["pilot"].partition("/")
+        message = self.db.message(return_key(hold, int(number), role))
+        if not message:
+            return
+        if message["state"] in ("submitted", "accepted"):
+            after = traces.records(message["transcript"], message["taken_at"] or message["transcript_at"] or 0)
+            kinds = {record["kind"] for record in after}
+            if "assistant" in kinds or "turn_end" in kinds and "error" not in kinds:
+                self.db.release_hold(hold["name"], ACTOR)
+                return
+            if "error" not in kinds:
+                return  # its turn is under way
+        elif message["state"] in ("queued", "held", "typing"):
+            return
+        at = now()
+        wait = min(self.config["probe_max_s"], self.config["probe_min_s"] * 2 ** min(hold["probes"], 20))
+        profile = agents.profile(self.config, agent)
+        again = {"pilot": None, "next_probe_at": at + wait}
+        if hold["cause"] == "login":
+            again["credential"] = login.fingerprint(profile, agents.home(profile, self.config.environ))
+        self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, again)
+
+    def hold(self, row: dict) -> None:
+        """Hold an agent's kind back after a lost login or a usage limit."""
+        health = row["health"]
+        if health["state"] not in ("login", "limited") or not health["confirmed"]:
+            return
+        at = now()
+        agent = self.db.agent(row["project_id"], row["role"]) or {}
+        name = f"agent/{agent['agent']}"
+        why = health["detail"] or health["state"]
+        if health["state"] == "limited":
+            end = (health["reset_at"] or at + REST_S) + self.config["limit_margin_s"]
+            self.db.set_hold(name, "limit", ACTOR, why, next_probe_at=end)
+            return
+        profile = agents.profile(self.config, agent["agent"])
+        mark = login.fingerprint(profile, agents.home(profile, self.config.environ))
+        self.db.set_hold(name, "login", ACTOR, why, credential=mark, next_probe_at=at + self.config["probe_min_s"])
+
+    # -- acting
+
+    def act(self, row: dict, plan: dict) -> None:
+        """Claim the attempt, look again, and do it."""
+        project = self.db.project(row["project_id"])
+        agent = self.db.agent(row["project_id"], row["role"])
+        if not project or not agent or (plan["action"] == "nudge" and self.returns >= RETURNS and self.is_return(row)):
+            plan.update(result="waiting", reason="others come back first")
+            return
+        at = now()
+        attempt = agent["recovery_attempts"] + 1
+        claim = {"recovery_attempts": attempt, "last_recovery_at": at,
+                 "next_recovery_at": recovery.next_attempt(agent["recovery_attempts"], self.config, at)}  # fmt: skip
+        if not self.db.update("agent_health", {key: agent[key] for key in ("id", "next_recovery_at")}, claim):
+            plan.update(result="waiting", reason="another process recovers it")
+            return
+        plan.update(attempt=attempt, next_at=claim["next_recovery_at"])
+        try:
+            look = Look(self.config, self.db, now())
+            fresh = look.of({"project_id": row["project_id"], "role": row["role"]})
+            health = look.judge([fresh])[0] if fresh else None
+            if not fresh or not health or health["state"] != row["health"]["state"]:
+                plan.update(result="waiting", reason="its state has changed")
+                return
+            getattr(self, plan["action"])(project, {**fresh, "health": health}, look, plan)
+        except Later as error:
+            plan.update(result="waiting", reason=str(error))
+        except Error as error:
+            plan.update(result="failed", reason=str(error))
+        self.record(row, plan)
+
+    def is_return(self, row: dict) -> bool:
+        return row["health"]["state"] in ("login", "limited")
+
+    def relaunch(self, project: dict, row: dict, look: Look, plan: dict) -> None:
+        self.launcher.relaunch(project, row["role"], row["health"]["state"])
+        self.relaunched.append((row, plan))
+
+    def await_relaunched(self) -> None:
+        """Wait for all relaunched agents together, and brief those that are up."""
+        if not self.relaunched:
+            return
+        keys = [(row["project_id"], row["role"]) for row, _ in self.relaunched]
+        healths = self.launcher.wait_ready(keys, time.monotonic() + self.config["recover_wait_s"])
+        for row, plan in self.relaunched:
+            health = healths[row["project_id"], row["role"]]
+            project = self.db.project(row["project_id"])
+            if health["state"] in ("idle", "working") and project:
+                message = self.launcher.brief(project, row["role"])
+                plan["briefed"] = message["state"] in ("submitted", "accepted")
+                plan.update(result="done" if plan["briefed"] else "failed", reason=message["reason"] or plan["reason"])
+            else:
+                plan.update(result="failed", reason=f"after the relaunch its state is {health['state']}")
+            self.record(row, plan)
+
+    def submit(self, project: dict, row: dict, look: Look, plan: dict) -> None:
+        """Press Enter on our own draft, or answer a dialog as the settings say."""
+        if row["health"]["state"] == "dialog":
+            done = answer_dialog(self.config, look, row, row["health"]["dialog"])
+            plan.update(result="done" if done else "failed")
+            return
+        for message in self.db.typed_in(row["pane_id"]):
+            settled = self.sender.finish(message)
+            if settled and settled["state"] in ("submitted", "accepted"):
+                plan.update(result="done")
+                return
+        plan.update(result="failed", reason="the draft could not be submitted")
+
+    def nudge(self, project: dict, row: dict, look: Look, plan: dict) -> None:
+        state = row["health"]["state"]
+        text = recovery.NUDGE[state].format(project=project["id"])
+        agent = self.db.agent(project["id"], row["role"]) or {}
+        hold = projects.held(project, self.db.holds(now())) or self.released(project, agent, row["health"])
+        key = f"nudge/{agent['run']}/{state}/{plan['attempt']}/{int(agent['last_recovery_at'])}"
+        if hold and state in ("login", "limited"):
+            key = return_key(hold, project["id"], row["role"])
+            self.returns += 1
+        message = self.sender.send_now(project, row["role"], key, text, ACTOR, (state,))
+        plan.update(result="done" if message["state"] in ("submitted", "accepted") else "failed",
+                    reason=message["reason"] or plan["reason"])  # fmt: skip
+
+    def compact(self, project: dict, row: dict, look: Look, plan: dict) -> None:
+        agent = self.db.agent(project["id"], row["role"]) or {}
+        command = look.profile(row["agent"])["compose"]["compact"]
+        key = f"compact/{agent['run']}/{plan['attempt']}/{int(agent['last_recovery_at'])}"
+        message = self.sender.send_now(project, row["role"], key, command, ACTOR, ("context_full",))
+        plan.update(
+            result="failed" if message["state"] in ("held", "refused", "typed") else "done", reason=message["reason"]
+        )
+
+    def give_up(self, row: dict, plan: dict) -> None:
+        """Mark an agent as one for a person to see to, with one notice."""
+        agent = self.db.agent(row["project_id"], row["role"])
+        if agent and not agent["needs_human"]:
+            self.db.update("agent_health", {"id": agent["id"], "needs_human": 0}, {"needs_human": 1})
+            self.db.event(
+                "notice", "needs_human", ACTOR, project_id=row["project_id"], role=row["role"], pane_id=row["pane_id"],
+                why=plan["reason"],
+            )  # fmt: skip
+
+    def record(self, row: dict, plan: dict) -> None:
+        if plan["action"] == "relaunch" and plan["result"] == "planned":
+            return  # its end is recorded when it is known
+        self.db.event(
+            "recovery", plan["action"], ACTOR, project_id=row["project_id"], role=row["role"], pane_id=row["pane_id"],
+            source=row["health"]["state"], dest=plan["result"], why=plan["reason"],
+        )  # fmt: skip
+
+
+def return_key(hold: dict, project_id: int, role: str) -> str:
+    """One message a hold and agent tells that it may go on; a pilot that failed is told again by its number."""
+    return f"return/{hold['id']}/{hold['probes']}/{project_id}/{role}"
+
+
+def trouble(row: dict) -> dict:
+    """The `error` of a row whose health cannot be read; what came with one keeps it."""
+    broken = row.get("health") is not None and not recovery.readable(row["health"])
+    return {"error": "its health is not as tmo-health prints it"} if broken else {}
+
+
+def shown(plan: dict) -> dict:
+    return {key: plan[key] for key in ("action", "result", "reason", "attempt", "next_at", "briefed")}

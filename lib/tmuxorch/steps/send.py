@@ -1,0 +1,308 @@
+"""Type a message into an agent's pane and prove what became of it: the outbox row first, then the act.
+
+A step, shared by tmo-send and tmo-deliver (and by what they are called from).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+
+from .. import delivery, screen, tmux
+from ..agents import traces
+from ..config import Config
+from ..errors import Later, deadline
+from ..store import Store, now
+from .look import Look
+
+POLL_S = 0.02
+SETTLE_S = 5.0  # an agent writes its transcript at most this long after the Enter (measured: 1.3 s)
+PRESSES = 2  # Enter is pressed so often at most
+AGAIN_S = 1.5  # and so long after the first
+LOCK_S = 1.0
+
+
+@contextlib.contextmanager
+def pane_lock(config: Config, pane_id: str, wait_s: float) -> Iterator[None]:
+    """Only one of us writes to a pane. The file stays: unlinking a lock lets two hold it."""
+    folder = os.path.join(config.state_dir, "locks")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    name = re.sub(r"\W", "_", config.socket) + "-" + pane_id[1:] + ".lock"
+    lock = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with deadline(wait_s, f"pane '{pane_id}' is being written to"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+class Sender:
+    """Sends messages of the outbox."""
+
+    def __init__(self, config: Config, db: Store) -> None:
+        self.config, self.db = config, db
+        self.tmux = tmux.Tmux(config.socket, config["tmux_timeout_s"])
+
+    def attempt(self, message: dict, wait_s: float, keep: bool = False, allowed: tuple[str, ...] = ()) -> dict:
+        """Try to deliver an open message now; its row afterwards.
+
+        wait_s bounds the wait for evidence. keep: hold what a caller would be refused (tmo-deliver, while the
+        project runs). allowed: states that the caller treats by this very message.
+        """
+        try:
+            look = Look(self.config, self.db, now())
+            rows = agents_only(look.find(message["target"]), look)
+        except Later as error:
+            return self.close(message, "held", str(error))
+        if len(rows) != 1:
+            reason = "no such pane" if not rows else "the window has several panes"
+            return self.close(message, "held" if keep else "refused", reason)
+        row = rows[0]
+        if other := self.other_pane(message, row, look):
+            return self.close(message, "expired", other)
+        try:
+            with pane_lock(self.config, row["pane_id"], wait_s):
+                return self.locked(message, row["pane_id"], wait_s, keep, allowed)
+        except (Later, tmux.Gone, tmux.NoServer) as error:
+            # What may have been typed is settled later from what is noted in the row, and never typed again before.
+            fresh = self.db.message(message["key"]) or message
+            return fresh if fresh["state"] == "typing" else self.close(fresh, "held", str(error))
+
+    def send_now(self, project: dict, role: str, key: str, text: str, actor: str, allowed: tuple[str, ...]) -> dict:
+        """Commit a message of our own to a role and try it at once; its row."""
+        at = now()
+        self.db.add_message(
+            {"key": key, "project_id": project["id"], "role": role, "target": f"{project['id']}/{role}", "text": text,
+             "actor": actor, "created_at": at, "due_at": at, "next_attempt_at": at,
+             "expires_at": at + self.config["message_max_age_s"]}
+        )  # fmt: skip
+        message = self.db.message(key)
+        assert message is not None
+        if message["state"] not in ("queued", "held"):
+            return message
+        return self.attempt(message, self.config["send_timeout_s"], keep=True, allowed=allowed)
+
+    def finish(self, message: dict) -> dict | None:
+        """Submit a message of ours that stands unsubmitted in its pane's composer; its row, None when it is not there."""
+        pane_id = message["pane_id"]
+        with pane_lock(self.config, pane_id, LOCK_S):
+            look = Look(self.config, self.db, now())
+            pane = look.by_id.get(pane_id)
+            facts = look.facts(look.row(pane)) if pane else None
+            if not facts or not facts["agent"] or not self.shown(message, facts):
+                return None
+            self.db.update("message", {"key": message["key"], "state": message["state"]}, {"state": "typing"})
+            reopened = {**message, "state": "typing"}
+            return self.submit(reopened, facts, time.monotonic() + self.config["send_timeout_s"])
+
+    def other_pane(self, message: dict, row: dict, look: Look) -> str | None:
+        """A message to a pane that nobody tagged belongs to that very pane: it ends with it."""
+        if message["project_id"] is not None or message["pane_pid"] is None:
+            return None
+        server = look.by_id[row["pane_id"]]["server"]
+        return (
+            None if (message["pane_pid"], message["server"]) == (row["pane_pid"], server) else "the pane is another one now"
+        )
+
+    def locked(self, message: dict, pane_id: str, wait_s: float, keep: bool, allowed: tuple[str, ...]) -> dict:
+        """The look just before writing, and then the writing."""
+        fresh = self.db.message(message["key"])
+        if fresh is None or fresh["state"] not in ("queued", "held"):
+            return fresh or message  # somebody else brought it while we waited for the lock
+        end = time.monotonic() + wait_s
+        while self.echo(fresh, pane_id):
+            if time.monotonic() >= end:
+                return self.close(fresh, "held", "an earlier message that holds this text has not left its traces yet")
+            time.sleep(POLL_S)
+        look = Look(self.config, self.db, now())
+        facts = self.facts(look, message["target"], pane_id)
+        if facts is None:
+            return self.close(fresh, "held", "the pane moved away")
+        verdict = look.verdict(facts)
+        decision = delivery.gate(verdict["state"], allowed)
+        if decision != "type":
+            words = " ".join(filter(None, (verdict["state"], verdict["dialog"] or verdict["detail"])))
+            return self.close(fresh, "held" if keep else decision, f"the agent's state is {words}")
+        if why_not := self.not_now(facts):
+            return self.close(fresh, "held", why_not)
+        return self.write(fresh, facts, wait_s)
+
+    def echo(self, message: dict, pane_id: str) -> bool:
+        """Whether a trace of an earlier message may still come that would be taken for one of this: agents write a
+        prompt down a while after the Enter, and one that waits inside them when they take it up."""
+        for other in self.db.typed_lately(pane_id, now() - SETTLE_S, message["id"]):
+            if not delivery.holds_text(other["text"], message["text"]):
+                continue
+            if not delivery.taken(list(traces.records(other["transcript"], other["transcript_at"] or 0)), other["text"]):
+                return True
+            path = os.path.join(self.config.state_dir, "hooks", f"{other['run']}.jsonl")
+            if other["run"] and not delivery.hooked(traces.hooks(path, other["hook_at"] or 0), other["text"]):
+                return True
+        return False
+
+    def facts(self, look: Look, target: str, pane_id: str) -> dict | None:
+        """What is known of the agent in this pane, its screen included even while it works: the composer must be
+        seen to be free. None when the target is no longer this pane."""
+        rows = [row for row in look.find(target) if row["pane_id"] == pane_id]
+        if not rows:
+            return None  # it moved meanwhile
+        facts = look.facts(rows[0])
+        look.add_screens([facts], every=True)
+        return facts
+
+    def not_now(self, facts: dict) -> str | None:
+        shown = facts["screen"]
+        if not shown or not shown["composer"]:
+            return "the composer is not on the screen"
+        if shown["draft"]:
+            return "the composer holds a draft"
+        if self.db.typed_since(facts["pane"]["pane_id"], now() - 60) >= self.config["pane_messages_per_minute"]:
+            return "the pane was written to too often in the last minute"
+        return None
+
+    def write(self, message: dict, facts: dict, wait_s: float) -> dict:
+        """Paste, see the text, press Enter, and watch for the proof."""
+        pane, profile = facts["pane"], facts["profile"]
+        noted = {
+            "state": "typing", "reason": None, "pane_id": pane["pane_id"], "pane_pid": pane["pane_pid"],
+            "server": pane["server"], "run": pane["@tmo_run"] or None, "conversation_id": facts["conversation_id"],
+            "transcript": facts["transcript"], "transcript_at": traces.size(facts["transcript"]),
+            "hook_at": traces.size(facts["hooks_path"]), "typed_at": now(), "attempts": message["attempts"] + 1,
+        }  # fmt: skip
+        if not self.db.update("message", {"key": message["key"], "state": message["state"]}, noted):
+            return self.db.message(message["key"]) or message
+        message = {**message, **noted}
+        end = time.monotonic() + wait_s
+        if not self.tmux.paste(pane["pane_id"], delivery.typed_form(message["text"], profile), tmux.guard(pane)):
+            return self.close(message, "held", "the pane changed just before it was written to")
+        while not self.shown(message, facts):
+            if time.monotonic() >= end:
+                return self.close(message, "typed", "the composer did not show the text alone; Enter was not pressed")
+            time.sleep(POLL_S)
+        return self.submit(message, facts, end)
+
+    def submit(self, message: dict, facts: dict, end: float) -> dict:
+        """Press Enter on our own text, again only while the composer still shows it, until something proves it."""
+        presses, again_at = 0, 0.0
+        was_busy = self.busy(facts)
+        while True:
+            ours = presses < PRESSES and time.monotonic() >= again_at and self.shown(message, facts)
+            waits = ours and not presses  # in the composer, before any Enter: nothing can prove it yet
+            if not waits and (proved := self.proof(message, facts, was_busy, last=time.monotonic() >= end)):
+                return self.close(message, *proved)
+            if ours:
+                if not self.tmux.press(
+                    facts["pane"]["pane_id"], facts["profile"]["compose"]["submit"], tmux.guard(facts["pane"])
+                ):
+                    return self.close(message, "unknown", "the pane changed before Enter was pressed")
+                presses, again_at = presses + 1, time.monotonic() + AGAIN_S
+            time.sleep(POLL_S)
+
+    def proof(
+        self, message: dict, facts: dict, was_busy: bool, last: bool
+    ) -> tuple[str, str | None, str | None, int | None] | None:
+        """(state, reason, evidence, place in the transcript) once that can be said; at last in any case."""
+        text = message["text"]
+        records = list(traces.records(message["transcript"], message["transcript_at"]))
+        hooks = traces.hooks(facts["hooks_path"], message["hook_at"])
+        if proved := delivery.proof(records, hooks, text, was_busy):
+            found = delivery.taken(records, text)
+            return proved[0], None, proved[1], found["place"] if found else None
+        if not last:
+            return None
+        if delivery.hooked(hooks, text):
+            return "accepted", None, "hook", None
+        if self.shown(message, facts):
+            return "typed", "Enter did not submit the text", None, None
+        return "unknown", "the text left the composer, and nothing proves that it was taken up", None, None
+
+    def busy(self, facts: dict) -> bool:
+        """Whether the agent works as Enter is pressed: then a hook only proves that the text was queued inside it."""
+        entry = traces.registry(facts["profile"], facts["home"], facts["agent"])
+        return entry is not None and entry["status"] == "busy"
+
+    def shown(self, message: dict, facts: dict) -> bool:
+        """Whether the composer holds this message and nothing else, now."""
+        draft = self.draft(facts)
+        return draft is not None and delivery.shows(draft, message["text"], facts["profile"])
+
+    def draft(self, facts: dict) -> str | None:
+        """What the composer holds now; None when it is not on the screen."""
+        pane_id = facts["pane"]["pane_id"]
+        shot = self.tmux.captures([pane_id]).get(pane_id)
+        found = screen.read(shot["text"], facts["profile"]["screen"]) if shot else None
+        return found["draft"] if found and found["composer"] else None
+
+    def close(
+        self, message: dict, state: str, reason: str | None = None, evidence: str | None = None, taken_at: int | None = None
+    ) -> dict:
+        """Set a message's state after an attempt; its row."""
+        at = now()
+        values: dict = {"state": state, "reason": reason, "evidence": evidence, "taken_at": taken_at}
+        if state in ("held", "queued"):
+            values["next_attempt_at"] = at + self.config["message_retry_s"]
+        elif state != "accepted":
+            values |= {"closed_at": at, "duration_s": round(at - message["created_at"], 3)}
+        self.db.update("message", {"key": message["key"], "state": message["state"]}, values)
+        return self.db.message(message["key"]) or message
+
+    # -- what dead senders and dead agents left
+
+    def settle(self, message: dict) -> dict:
+        """Find out what became of a message in `typing` (its sender died) or `accepted`; its row."""
+        look = Look(self.config, self.db, now())
+        pane = look.by_id.get(message["pane_id"])
+        if look.server == "silent":
+            return message
+        if message["state"] == "typing" and pane:
+            with pane_lock(self.config, message["pane_id"], LOCK_S):  # free once its sender is dead
+                return self.settle_locked(message, look, pane)
+        return self.settle_locked(message, look, pane)
+
+    def settle_locked(self, message: dict, look: Look, pane: dict | None) -> dict:
+        fresh = self.db.message(message["key"])
+        if fresh is None or fresh["state"] != message["state"]:
+            return fresh or message
+        same = pane is not None and (pane["pane_pid"], pane["server"]) == (message["pane_pid"], message["server"])
+        facts = look.facts(look.row(pane)) if same and pane else None
+        alive = bool(facts and facts["agent"])
+        start = max(message["transcript_at"] or 0, self.db.taken_before(message) + 1)
+        records = list(traces.records(message["transcript"], start))
+        if found := delivery.taken(records, message["text"]):
+            return self.close(message, "submitted", None, "transcript", found["place"])
+        if alive and delivery.queued(records, message["text"]):
+            return message if message["state"] == "accepted" else self.close(message, "accepted", None, "transcript")
+        if alive and facts and message["state"] == "typing":
+            return self.settle_alive(message, facts)
+        if alive or now() - (message["typed_at"] or 0) < SETTLE_S:
+            return message
+        if not os.path.exists(message["transcript"] or ""):
+            return self.close(message, "unknown", "the agent ended, and it left no transcript to prove what it took up")
+        return self.close(message, "queued", "the agent ended before it took the message up")
+
+    def settle_alive(self, message: dict, facts: dict) -> dict:
+        """The sender died, the agent lives: our text is still in the composer, or it never came there."""
+        if self.shown(message, facts):
+            return self.submit(message, facts, time.monotonic() + self.config["send_timeout_s"])
+        if now() - message["typed_at"] < SETTLE_S:
+            return message
+        if delivery.hooked(traces.hooks(facts["hooks_path"], message["hook_at"]), message["text"]):
+            return self.close(message, "submitted", None, "hook")
+        draft = self.draft(facts)
+        if draft is None:
+            return message  # a dialog hides what the composer holds
+        if draft:
+            return self.close(message, "typed", "the composer holds the text together with something else")
+        return self.close(message, "queued", "its sender died, and the agent never saw it")
+
+
+def agents_only(rows: list[dict], look: Look) -> list[dict]:
+    """Of a window with several panes the one that holds an agent."""
+    if len(rows) < 2:
+        return rows
+    return [row for row in rows if look.recognise(look.tree(row["pane_pid"]))]

@@ -1,0 +1,189 @@
+"""Bring queued projects to `processing`: claim, check the login, trust, launch, brief.
+
+Every status is written before its act, and a claim runs out: whatever a killed tmo-start left, the next one takes up.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .. import git
+from .. import project as projects
+from ..agents import new_id
+from ..config import Config
+from ..errors import LATER, NO, OK, Error, Later
+from ..store import Store, host, now
+from .launch import Launcher
+from .logins import Logins
+
+ACTOR = "tmo-start"
+CLAIM_S = 120.0
+UNFINISHED = ("initializing", "authenticating", "setting_up")
+
+
+class Starter:
+    def __init__(self, config: Config, db: Store, limit: int, wanted: set[int] | None) -> None:
+        self.config, self.db, self.limit, self.wanted = config, db, limit, wanted
+        self.claimer = f"{host()}/{os.getpid()}"
+        self.launcher = Launcher(config, db, ACTOR)
+        self.logins = Logins(config, db)
+        self.troubles: list[str] = []
+
+    def run(self) -> tuple[list[dict], int]:
+        """(the rows of the projects that were touched, the exit status)."""
+        taken = [*self.stalled(), *self.due()]
+        if not taken:
+            return [], self.nothing()
+        ready = [project for project in taken if self.prepared(project)]
+        if ready:
+            self.set_up(ready)
+        rows = [self.db.project(project["id"]) or project for project in taken]
+        for row in rows:  # what is not up yet is free for the next run
+            if row["status"] in UNFINISHED:
+                self.db.update("project_queue", {"id": row["id"], "claimed_by": self.claimer}, {"claimed_until": now()})
+        return rows, OK if any(row["status"] not in UNFINISHED for row in rows) else LATER
+
+    def nothing(self) -> int:
+        return LATER if self.db.projects(status=("queued", *UNFINISHED)) else NO
+
+    # -- claiming
+
+    def stalled(self) -> list[dict]:
+        """Projects of this host that a start began and did not end, claimed by nobody any more."""
+        taken = []
+        for project in self.db.projects(status=UNFINISHED):
+            at = now()
+            free = (project["claimed_until"] or 0) <= at and project["host"] in (None, host())
+            wanted = self.wanted is None or project["id"] in self.wanted
+            if (
+                free
+                and wanted
+                and not projects.held(project, self.db.holds(at))
+                and projects.in_rollout(project["id"], self.config)
+            ):
+                claim = {"claimed_by": self.claimer, "claimed_until": at + CLAIM_S}
+                if self.db.update("project_queue", {k: project[k] for k in ("id", "status", "claimed_until")}, claim):
+                    taken.append({**project, **claim})
+        return taken
+
+    def due(self) -> list[dict]:
+        """Claim what is due, up to the limit of running projects."""
+
+        def choose(queued: list[dict], running: list[dict], holds: list[dict], completed: set[int]) -> dict | None:
+            return projects.next_due(queued, running, holds, completed, self.limit, self.config, self.wanted)
+
+        taken = []
+        while project := self.db.claim(choose, self.claimer, now() + CLAIM_S, host=host(), run=new_id(), rework_count=0):
+            taken.append(project)
+        return taken
+
+    # -- one project, up to its session
+
+    def prepared(self, project: dict) -> bool:
+        """Bring a project to `setting_up`; False when it has to wait or has failed."""
+        try:
+            if project["status"] == "initializing":
+                self.initialize(project)
+            if project["status"] == "authenticating" and not self.authenticated(project):
+                return False
+            return project["status"] == "setting_up"
+        except Error as error:
+            self.trouble(project, error)
+            return False
+
+    def initialize(self, project: dict) -> None:
+        directory = project["project_path"]
+        if not directory or not os.path.isdir(directory):
+            raise Error(f"cannot find directory '{directory}'")
+        self.move(
+            project, "auth_required", None, session_name=projects.session_name(project),
+            base_commit=git.head(directory), base_dirty=git.dirty(directory),
+        )  # fmt: skip
+
+    def authenticated(self, project: dict) -> bool:
+        """Check the login in the project's directory; where it is missing, a hold and a word on how to mend it."""
+        auth = self.logins.check(project["agent"], project["project_path"])
+        blocking = [name for name in auth["missing"] if name != "hasTrustDialogAccepted"]
+        if blocking:
+            why = f"{project['agent']} lacks {', '.join(blocking)}: {auth['mend']}"
+            if self.db.set_hold(f"agent/{project['agent']}", "login", ACTOR, why):
+                self.troubles.append(f"project {project['id']} waits: {why}")
+            return self.waits(project, why)
+        if auth["trusted"] is False and self.config["trust"] == "required":
+            return self.waits(
+                project, f"{project['agent']} lacks hasTrustDialogAccepted in '{project['project_path']}': {auth['mend']}"
+            )
+        if auth["logged_in"] is None:
+            return self.waits(project, f"the login of {project['agent']} cannot be told: {auth['error']}")
+        self.move(project, "auth_complete", f"logged in by {auth['method']}")
+        return True
+
+    def waits(self, project: dict, why: str) -> bool:
+        if project["error_message"] != why:
+            self.db.update("project_queue", {"id": project["id"], "claimed_by": self.claimer}, {"error_message": why})
+            self.db.event("auth", "waiting", ACTOR, project_id=project["id"], why=why)
+        return False
+
+    def move(self, project: dict, event: str, why: str | None, **columns: object) -> None:
+        """Move a project that is still ours. Raises Later when it is not any more."""
+        mine = {"claimed_by": self.claimer, "status": project["status"]}
+        columns = {"claimed_until": now() + CLAIM_S, **columns}
+        if not self.db.move(project["id"], event, ACTOR, why, where=mine, **columns):
+            raise Later(f"project {project['id']} was taken over by another process")
+        project.update(self.db.project(project["id"]) or {})
+
+    # -- sessions
+
+    def set_up(self, ready: list[dict]) -> None:
+        """Launch all that is ready, wait for it together, and brief it."""
+        launched = []
+        for project in ready:
+            try:
+                self.launcher.start(project)
+                launched.append(project)
+            except Later:
+                continue  # tmux does not answer: the next run goes on
+            except Error as error:
+                self.trouble(project, error)
+        keys = [(project["id"], role) for project in launched for role in project["roles"].split(",")]
+        if not keys:
+            return
+        end = time.monotonic() + self.config["recover_wait_s"]
+        healths = self.launcher.wait_ready(keys, end)
+        for project in launched:
+            try:
+                self.finish(project, {role: healths[project["id"], role] for role in project["roles"].split(",")})
+            except Later:
+                continue
+            except Error as error:
+                self.trouble(project, error)
+
+    def finish(self, project: dict, healths: dict[str, dict]) -> None:
+        """Brief the agents that are up; `processing` once all are."""
+        for role, health in healths.items():
+            if health["state"] in ("shell", "dead", "missing"):
+                raise Error(f"the {role}'s agent ended as it was started")
+        waiting = []
+        for role, health in healths.items():
+            message = self.launcher.brief(project, role)
+            if message["state"] in ("queued", "held", "typing"):
+                why = health["dialog"] or health["detail"] or message["reason"] or ""
+                waiting.append(f"the {role}'s agent is not ready: {health['state']} {why}".strip())
+        if not waiting:
+            self.move(project, "setup_complete", None)
+        elif now() - (project["status_at"] or now()) > self.config["setup_timeout_s"]:
+            raise Error(f"not set up within {self.config['setup_timeout_s']:.0f} s: {'; '.join(waiting)}")
+        else:
+            self.waits(project, "; ".join(waiting))
+
+    def trouble(self, project: dict, error: Error) -> None:
+        """A start that failed: its session is ended, and it is queued again while it has retries left."""
+        fresh = self.db.project(project["id"]) or project
+        if isinstance(error, Later) or fresh["claimed_by"] != self.claimer:
+            return
+        self.troubles.append(f"project {project['id']}: {error}")
+        self.launcher.end(fresh, str(error))
+        self.db.move(project["id"], "error", ACTOR, str(error), where={"claimed_by": self.claimer})
+        if fresh["retry_count"] < fresh["max_retries"]:
+            self.db.move(project["id"], "requeue", ACTOR, "it has retries left", retry_count=fresh["retry_count"] + 1)
