@@ -1,0 +1,75 @@
+#!/usr/bin/env bats
+# tmo-authcheck - tell whether an agent is installed, logged in and trusted in a directory
+load ../helper
+
+KEYS='ok installed version logged_in method expires_at trusted onboarded missing source error mend checked_at'
+
+@test 'installed, logged in and trusted: yes' {
+    project shop
+    enqueue shop
+    want 0 tmo-start
+    want 0 tmo-authcheck -a stub -C "$W/shop"
+    silent
+    keys agent directory auth
+    out '.[0].auth | keys == ($keys | split(" ") | sort)' --arg keys "$KEYS"
+    out '.[0] | .agent == "stub" and .directory == $w + "/shop"' --arg w "$W"
+    out '.[0].auth | .ok and .installed and .logged_in and .trusted and .missing == [] and .error == null and .mend == null'
+    out '.[0].auth | (.version | test("^[0-9.]+$")) and .method == "oauth_token" and .expires_at > now and (now - .checked_at | . < 60)'
+    cd "$W/shop"
+    want 0 tmo-authcheck # the agent of the config, here
+}
+
+@test 'what is missing is named, with how to mend it: no' {
+    project shop
+    want 1 tmo-authcheck -C "$W/shop"
+    out '.[0].auth | .ok == false and .logged_in and .trusted == false and .missing == ["hasTrustDialogAccepted"]'
+    tmo-stub-agent auth logout
+    want 1 tmo-authcheck -C "$W/shop"
+    out '.[0].auth | .logged_in == false and (.missing | contains(["login", "hasTrustDialogAccepted"])) and (.mend | contains("auth login"))'
+    setting agents.stub.command '["no-such-agent"]'
+    want 1 tmo-authcheck -C "$W/shop"
+    out '.[0].auth | .installed == false and .logged_in != false and (.missing | index("installed") != null) and (.error | contains("not on PATH"))'
+}
+
+@test 'an answer that is not understood is no verdict: try again' {
+    mkdir "$W/agents" "$W/bin"
+    sed 's/^command = \["tmo-stub-agent"\]/command = ["odd"]/' "$ROOT/lib/tmuxorch/agents/stub.toml" >"$W/agents/odd.toml"
+    printf '#!/bin/sh\necho it is a nice day\n' >"$W/bin/odd"
+    chmod +x "$W/bin/odd"
+    mkdir "$TMO_STUB_HOME"
+    echo "{\"projects\": {\"$W/here\": {\"hasTrustDialogAccepted\": true}}}" >"$TMO_STUB_HOME/config.json"
+    PATH=$W/bin:$PATH want 75 tmo-authcheck -a odd
+    out '.[0].auth | .ok == null and .logged_in == null and .missing == [] and (.error | contains("no JSON object"))'
+}
+
+@test 'rows: judged by their agent and directory; the answer is kept for a while, the credential is not' {
+    project shop
+    tmo-stub-agent auth login
+    jq -nc --arg d "$W/shop" '{n: 1, agent: "stub", directory: $d}, {n: 2, project_id: 1}, {n: 3, agent: "stub", project_path: $d}' >"$W/rows"
+    want 0 tmo-authcheck - <"$W/rows"
+    out '.[0].auth.logged_in and .[1].auth == null and .[2].auth == .[0].auth'
+    before=$(row '.[0].auth.checked_at')
+    want 0 tmo-authcheck - <"$W/rows"
+    [ "$(row '.[0].auth.checked_at')" = "$before" ] || fail 'the agent was asked again'
+    tmo-stub-agent auth logout
+    want 0 tmo-authcheck - <"$W/rows"
+    out '.[0].auth.logged_in == false' # a changed credential is seen at once
+    want 0 tmo-authcheck --fresh - <"$W/rows"
+    out '.[0].auth.checked_at > $t' --argjson t "$before"
+    token=$(jq -r .token "$TMO_STUB_HOME/credentials.json" 2>/dev/null || true)
+    tmo-stub-agent auth login
+    token=$(jq -r .token "$TMO_STUB_HOME/credentials.json")
+    want 0 tmo-authcheck --fresh - <"$W/rows"
+    ! grep -qF "$token" "$W/out" || fail 'a secret was printed'
+    ! grep -qF "$token" "$TMO_DB" || fail 'a secret was kept'
+}
+
+@test 'wrong calls: an agent without a profile, a directory that is not there' {
+    want 2 tmo-authcheck -a nobody
+    says tmo-authcheck "no profile of agent 'nobody'"
+    want 2 tmo-authcheck -C "$W/none"
+    says tmo-authcheck "cannot find directory"
+    want 2 tmo-authcheck word
+    says tmo-authcheck
+    nothing
+}

@@ -1,0 +1,167 @@
+#!/usr/bin/env bats
+# tmo-complete - tell which projects are done, verify them, and finish them
+load ../helper
+
+# said_done NAME [OPTION...]: a project whose agent said that it is done, and is idle again.
+said_done() {
+    local name=$1
+    shift
+    project "$name" 'commit work.txt' 'done it works'
+    enqueue "$name" "$@"
+    want 0 tmo-start
+    eventually $LONG said "$ID"
+    eventually $LONG state_is "$ID/developer" idle
+}
+
+said() { tmo-log -p "$1" -k done | grep -q '"name": "done"'; }
+
+@test 'the row gets its completion, and a project that is done is completed' {
+    said_done shop
+    want 0 tmo-complete -n
+    out '.[0] | .status == "processing" and (.completion | keys == ["reasons", "verdict", "verified"])'
+    out '.[0].completion | .verdict == "completing" and .verified == null and (.reasons | length > 0)'
+    status_is 1 processing # -n moves nothing
+    want 0 tmo-complete
+    silent
+    out '.[0].completion | .verdict == "completed" and .verified == null'
+    status_is 1 completed
+    want 0 tmo-log -p 1 -k status
+    out 'map(.name)[-2:] == ["work_complete", "finalize"] and .[-2].actor == "tmo-complete"'
+    out '.[-2].evidence | .commits == 1 and .dirty == 0 and .done.developer == "it works"'
+    want 0 tmo-complete # it no longer runs
+    nothing
+    want 0 tmo-complete 1
+    out '.[0].completion.verdict == "completed"'
+}
+
+@test 'a project whose agent said nothing goes on' {
+    idle_agent shop
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "working" and .reasons == ["not done yet: developer"]'
+    status_is 1 processing
+}
+
+@test 'the verify command decides, and its output goes to the agent' {
+    said_done shop -v 'echo the roof leaks; test -e mended'
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "working" and .verified == false and (.reasons[-1] | contains("failed with status 1"))'
+    want 0 tmo-project
+    out '.[0] | .status == "processing" and .rework_count == 1'
+    want 0 tmo-deliver
+    last_prompt | grep -qx 'the roof leaks'
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "working"' # the word of before the rework does not count
+    touch "$W/shop/mended"
+    git -C "$W/shop" add mended && git -C "$W/shop" -c user.name=t -c user.email=t@t commit -q -m mended
+    want 0 env TMO_PROJECT=1 TMO_ROLE=developer "TMO_RUN=$(sql 'SELECT run FROM agent_health')" tmo-done
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "completed" and .verified == true'
+}
+
+@test 'after so many rounds of rework the project is failed' {
+    setting max_rework 0
+    said_done shop -v 'exit 3'
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "failed" and .verified == false'
+    want 0 tmo-project
+    out '.[0] | .status == "failed" and (.error_message | contains("status 3"))'
+}
+
+@test 'the verify command runs in the directory, alone, for so long at most, and leaves nothing behind' {
+    setting verify_timeout_s 1
+    setting max_rework 0
+    said_done slow -v 'echo "$PWD" >where; sleep 1000 & echo $! >pid; sleep 1000'
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "failed" and (.reasons[-1] | contains("took too long"))'
+    [ "$(cat "$W/slow/where")" = "$W/slow" ]
+    eventually $LONG gone "$(cat "$W/slow/pid")"
+}
+
+@test 'a verify command runs once at a time' {
+    said_done shop -v 'echo run >>../runs; until test -e ../go; do sleep 0.05; done'
+    background tmo-complete >"$W/first"
+    eventually $LONG test -e "$W/runs"
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "completing" and (.reasons[-1] | contains("is running"))'
+    want 0 tmo-complete -n
+    touch "$W/go"
+    eventually $LONG status_is 1 completed
+    [ "$(wc -l <"$W/runs")" -eq 1 ]
+}
+
+@test 'uncommitted files, unread messages and an agent at work speak against it' {
+    project shop 'write left-over.txt x' 'done' 'work 1'
+    enqueue shop
+    want 0 tmo-start
+    eventually $LONG said 1
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "working" and (.reasons | any(contains("1 uncommitted files more"))) and (.reasons | any(contains("still at work: developer")))'
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-deliver # the agent is told, once
+    want 0 tmo-complete
+    [ "$(taken 'Commit or remove what is left')" -eq 1 ]
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-send -A +1h 1/developer later
+    want 0 env TMO_PROJECT=1 TMO_ROLE=developer "TMO_RUN=$(sql 'SELECT run FROM agent_health')" tmo-done
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "working" and (.reasons | any(contains("1 messages are still on their way")))'
+    out '.[0].completion.reasons | any(contains("uncommitted")) | not' # it was told, and said again that it is done
+}
+
+@test 'a sandboxed agent says so by its marker' {
+    idle_agent shop
+    mkdir "$W/shop/.tmuxorch"
+    echo another-run >"$W/shop/.tmuxorch/done"
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "working"'
+    sql 'SELECT run FROM agent_health' >"$W/shop/.tmuxorch/done"
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "completed"'
+}
+
+@test 'the lead speaks for all; without one all roles have to' {
+    project team 'say ready'
+    enqueue team -r orchestrator,developer
+    project pair 'say ready'
+    enqueue pair -r developer,tester
+    want 0 tmo-start
+    eventually $LONG all_states idle
+    say_done 1 developer
+    say_done 2 developer
+    want 0 tmo-complete
+    out 'map(.completion.reasons) == [["not done yet: orchestrator"], ["not done yet: tester"]]'
+    say_done 1 orchestrator
+    say_done 2 tester
+    want 0 tmo-complete
+    out 'map(.completion.verdict) == ["completed", "completed"]'
+}
+
+say_done() {
+    want 0 env "TMO_PROJECT=$1" "TMO_ROLE=$2" "TMO_RUN=$(sql "SELECT run FROM agent_health WHERE project_id = $1 AND role = '$2'")" tmo-done
+}
+
+@test 'failed only past its grace, with recovery at its end, and nothing moving' {
+    idle_agent shop
+    want 0 tmo-health
+    sql 'UPDATE project_queue SET started_at = 1000'
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "working"' # it moved lately
+    touch -d @1000 "$TMO_STUB_HOME"/projects/*/* "$W"/state/hooks/* 2>/dev/null || skip 'touch -d @ is not there'
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "unknown" and .reasons == ["its grace is over, recovery is not"]'
+    sql 'UPDATE agent_health SET needs_human = 1'
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "failed"'
+    status_is 1 failed
+}
+
+@test 'rows: the verdict stands on all rows of a project; a row of none has null' {
+    said_done shop
+    printf '%s\n' '{"project_id": 1, "n": 1}' '{"project_id": null}' '{"project_id": 1, "n": 2}' '{"project_id": 9}' >"$W/rows"
+    want 0 tmo-complete - <"$W/rows"
+    out '.[0].completion == .[2].completion and .[0].completion.verdict == "completed" and .[1].completion == null'
+    out '.[3] | .completion == null and (.error | contains("cannot find project"))'
+    want 2 tmo-complete 9
+    out '.[0].completion == null'
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env bats
+# tmo-deliver - bring what is due in the outbox, and settle what dead senders left
+load ../helper
+
+@test 'what is due is brought in the order of each pane, a row a message' {
+    running a 'say ready'
+    running b 'say ready'
+    eventually $LONG state_is 1/developer idle
+    eventually $LONG state_is 2/developer idle
+    for n in 1 2 3; do
+        want 0 tmo-send -q 1/developer "a$n"
+        want 0 tmo-send -q 2/developer "b$n"
+    done
+    want 0 tmo-send -A +1h 1/developer 'not yet'
+    want 0 tmo-deliver
+    silent
+    keys id key target pane_id state evidence attempts duration_s reason project_id role due_at
+    eventually $LONG settled 1
+    [ "$(journal prompt 'select(.prompt | test("^a\\d$")) | .prompt' | tr '\n' ' ')" = 'a1 a2 a3 ' ]
+    [ "$(journal prompt 'select(.prompt | test("^b\\d$")) | .prompt' | tr '\n' ' ')" = 'b1 b2 b3 ' ]
+    want 0 tmo-deliver
+    nothing
+}
+
+@test 'a message that cannot be brought holds back those behind it, and no others' {
+    running asks 'draft mine'
+    idle_agent b
+    eventually $LONG state_is 1/developer draft
+    want 0 tmo-send -q 1/developer 'first'
+    want 0 tmo-send -q 1/developer 'second'
+    want 0 tmo-send -q 2/developer 'other'
+    want 0 tmo-deliver
+    out 'map([.target, .state]) == [["1/developer", "held"], ["2/developer", "submitted"]]'
+    tmux -S "$TMO_SOCKET" send-keys -t "$(pane_of 1/developer)" C-u
+    eventually $LONG settled 0
+    [ "$(journal prompt 'select(.prompt | test("^(first|second)$")) | .prompt' | tr '\n' ' ')" = 'first second ' ]
+}
+
+@test 'a message follows project and role into a new pane' {
+    idle_agent
+    want 0 tmo-send -q 1/developer 'wherever you are'
+    tmux -S "$TMO_SOCKET" kill-session -t =quiet-1
+    want 0 tmo-deliver
+    out '.[0] | .state == "held" and .reason == "no such pane"'
+    eventually $LONG confirmed 1/developer missing
+    want 0 tmo-recover
+    eventually $LONG settled 0
+    [ "$(taken 'wherever you are')" -eq 1 ]
+}
+
+@test 'too old, tried too often, or of a project that is over: expired, with the reason' {
+    project shop 'say ready'
+    enqueue shop
+    setting message_max_attempts 2
+    want 0 tmo-send -q 1/developer 'too old'
+    sql "UPDATE message SET expires_at = 1000"
+    want 0 tmo-deliver
+    out '.[0] | .state == "expired" and (.reason | contains("not delivered within"))'
+    want 0 tmo-send -q 1/developer 'too often'
+    sql "UPDATE message SET attempts = 2 WHERE text = 'too often'"
+    want 0 tmo-deliver
+    out '.[0] | .state == "expired" and (.reason | contains("in 2 attempts"))'
+    want 0 tmo-send -q 1/developer 'too late'
+    want 0 tmo-project -E cancel 1
+    want 0 tmo-deliver
+    out '.[0] | .state == "expired" and .reason == "the project is cancelled"'
+}
+
+@test 'a message to a pane of nobody ends with that pane' {
+    tmux -S "$TMO_SOCKET" new-session -d -s mine -c "$W/here" 'exec cat' \; set-option -g remain-on-exit on
+    want 0 tmo-send -q mine:0 'hello'
+    tmux -S "$TMO_SOCKET" respawn-pane -k -t mine:0 'exec cat'
+    want 0 tmo-deliver
+    out '.[0].state == "expired"'
+}
+
+@test 'what a dead sender left half done is settled: submitted once, or told' {
+    idle_agent
+    want 0 tmo-send -q -k orphan 1/developer 'half done'
+    # As a sender leaves it that is killed between its paste and its Enter.
+    facts=$(tmo-ls 1/developer | jq -r '.pane_pid')
+    tmux -S "$TMO_SOCKET" set-buffer -b x 'half done' \; paste-buffer -p -d -b x -t %0
+    transcript=$(find "$TMO_STUB_HOME/projects" -name '*.jsonl')
+    sql "UPDATE message SET state = 'typing', pane_id = '%0', pane_pid = $facts, typed_at = $(date +%s), attempts = 1,
+        server = (SELECT server FROM project_queue), run = (SELECT run FROM agent_health),
+        transcript = '$transcript', transcript_at = $(wc -c <"$transcript"), hook_at = 0 WHERE key = 'orphan'"
+    want 0 tmo-deliver
+    out '.[0] | .key == "orphan" and .state == "submitted"'
+    [ "$(taken 'half done')" -eq 1 ]
+}

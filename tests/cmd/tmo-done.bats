@@ -1,0 +1,29 @@
+#!/usr/bin/env bats
+# tmo-done - say that the work of this pane's role is done
+load ../helper
+
+in_its_pane() { env TMO_PROJECT=1 TMO_ROLE=developer "TMO_RUN=$(sql 'SELECT run FROM agent_health')" "$@"; }
+
+@test 'an agent says in its pane that it is done: an event, and nothing is moved' {
+    idle_agent shop
+    want 0 in_its_pane tmo-done -m 'the shop is open'
+    keys id at kind name project_id role pane_id run message_id actor source dest why evidence
+    out '.[0] | .kind == "done" and .project_id == 1 and .role == "developer" and .actor == "1/developer"
+        and .why == "the shop is open" and .run == $run' --arg run "$(sql 'SELECT run FROM agent_health')"
+    status_is 1 processing
+    want 0 in_its_pane tmo-done
+    out '.[0].why == null'
+}
+
+@test 'elsewhere, or for a run that is over, it is a wrong call' {
+    idle_agent shop
+    want 2 tmo-done
+    says tmo-done 'no pane of a project'
+    for wrong in TMO_PROJECT=2 TMO_PROJECT=x TMO_PROJECT=99999999999999999999 TMO_ROLE=tester TMO_ROLE= TMO_RUN=another; do
+        want 2 in_its_pane env "$wrong" tmo-done
+        says tmo-done
+        nothing
+    done
+    want 0 tmo-log -k done
+    nothing
+}

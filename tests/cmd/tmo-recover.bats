@@ -1,0 +1,97 @@
+#!/usr/bin/env bats
+# tmo-recover - bring stuck agents back, and resume what a lost login or a limit held
+load ../helper
+
+crashed() {
+    idle_agent shop
+    kill -9 "$(pid_of 1/developer)"
+    eventually $LONG confirmed 1/developer shell
+}
+
+@test 'the row gets its recovery: nothing to do for an agent that is well' {
+    idle_agent shop
+    want 0 tmo-recover
+    silent
+    out '.[0].recovery | keys == ($keys | split(" ") | sort)' --arg keys 'action result reason attempt next_at briefed'
+    out '.[0].recovery | .action == "none" and .result == "none" and .attempt == 0 and .briefed == false'
+    out '.[0].health.state == "idle"' # it looked itself
+}
+
+@test 'a crashed agent is launched in its old pane, with its conversation, one briefing and its messages' {
+    crashed
+    before=$(tmo-ls 1/developer | jq -r '.pane_id')
+    conversation=$(sql 'SELECT conversation_id FROM agent_health')
+    want 0 tmo-send -q 1/developer 'unread'
+    want 0 tmo-recover
+    out '.[0].recovery | .action == "relaunch" and .result == "done" and .attempt == 1 and .briefed and .next_at > now - 60'
+    want 0 tmo-ls
+    out 'length == 1 and .[0].pane_id == $p and .[0].dead == false' --arg p "$before"
+    [ "$(taken 'You were brought back at')" -eq 1 ]
+    [ "$(journal start '.resumed' | tr '\n' ' ')" = 'false true ' ]
+    [ "$(sql 'SELECT conversation_id FROM agent_health')" = "$conversation" ]
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-deliver
+    [ "$(taken unread)" -eq 1 ]
+    want 0 tmo-log -k recovery
+    out 'map([.name, .source, .dest]) == [["relaunch", "shell", "done"]]'
+    want 0 tmo-log -k end
+    out '.[0].why == "relaunch: shell"' # its last screen is kept
+}
+
+@test '-n says what would be done, and does nothing' {
+    crashed
+    want 0 tmo-recover -n
+    out '.[0].recovery | .action == "relaunch" and .result == "planned" and .attempt == 0'
+    state_is 1/developer shell
+    want 0 tmo-log -k recovery
+    nothing
+}
+
+@test 'a state that one look alone saw is not acted on' {
+    setting confirm_s 1000
+    idle_agent shop
+    kill -9 "$(pid_of 1/developer)"
+    eventually $LONG state_is 1/developer shell
+    want 0 tmo-recover
+    out '.[0].recovery | .action == "relaunch" and .result == "waiting" and (.reason | contains("second look"))'
+    [ "$(journal start .pid | wc -l)" -eq 1 ]
+}
+
+@test 'health that is not true any more is not acted on' {
+    idle_agent shop
+    tmo-health | jq -c '.health += {state: "shell", detail: "bare", confirmed: true, is_stuck: true}' >"$W/rows"
+    want 0 tmo-recover - <"$W/rows"
+    out '.[0].recovery | .action == "relaunch" and .result == "waiting" and (.reason | contains("has changed"))'
+    [ "$(journal start .pid | wc -l)" -eq 1 ]
+}
+
+@test 'what is not ours is not touched' {
+    tmux -S "$TMO_SOCKET" -f /dev/null new-session -d -s mine -c "$W/here" 'exec sh'
+    want 0 tmo-recover
+    out '.[0] | .project_id == null and .recovery == null'
+    want 2 tmo-recover nowhere:0
+    out '.[0] | .recovery == null and .error == "no such agent"'
+}
+
+@test 'a project that does not run is left alone' {
+    crashed
+    want 0 tmo-project -E error 1
+    want 0 tmo-recover
+    out '.[0].recovery | .action == "none" and (.reason | contains("failed"))'
+}
+
+@test 'attempts wait for one another, ever longer' {
+    setting backoff_min_s 1000
+    setting backoff_max_s 1500
+    crashed
+    want 0 tmo-recover
+    out '.[0].recovery | .result == "done" and (.next_at - now | . > 900 and . <= 1000)'
+    eventually $LONG state_is 1/developer idle
+    kill -9 "$(pid_of 1/developer)"
+    eventually $LONG confirmed 1/developer shell
+    want 0 tmo-recover
+    out '.[0].recovery | .action == "relaunch" and .result == "waiting" and .next_at > now'
+    sql 'UPDATE agent_health SET next_recovery_at = 1000'
+    want 0 tmo-recover
+    out '.[0].recovery | .result == "done" and .attempt == 2 and (.next_at - now | . > 1400 and . <= 1500)'
+}

@@ -1,0 +1,216 @@
+#!/usr/bin/env bats
+# tmo-start - start what is due in the queue, up to a limit, and brief its agents
+load ../helper
+
+@test 'a queued project is brought to processing: its session, its tags, its briefing' {
+    project shop 'say ready'
+    enqueue shop -r developer,tester
+    want 0 tmo-start
+    silent
+    out 'length == 1 and (.[0] | .status == "processing" and .session_name == "shop-1" and .started_at > 0)'
+    out '.[0] | .host == $h and (.server | test("^[0-9]+@[0-9]+$")) and .claimed_by == null' --arg h "$(uname -n)"
+    want 0 tmo-ls
+    out 'map([.target, .role, .window_name]) == [["shop-1:0", "developer", "Developer"], ["shop-1:1", "tester", "Tester"]]'
+    [ "$(taken 'You are the developer of project 1, "shop".')" -eq 1 ]
+    [ "$(taken 'You are the tester of project 1, "shop".')" -eq 1 ]
+    want 0 tmo-log -k status
+    out 'map(.name) == ["enqueue", "start", "auth_required", "auth_complete", "setup_complete"]'
+    out '.[1:] | all(.actor == "tmo-start")'
+}
+
+@test 'the panes know whose they are, and have our commands on their PATH' {
+    setting agents.stub.env.EXTRA '"of the agent"'
+    running shop 'run env >env.txt; command -v tmo-done >where.txt' 'say ready'
+    eventually $LONG state_is 1/developer idle
+    grep -qx "TMO_DB=$TMO_DB" "$W/shop/env.txt"
+    grep -qx "TMO_SOCKET=$TMO_SOCKET" "$W/shop/env.txt"
+    grep -qx 'TMO_PROJECT=1' "$W/shop/env.txt"
+    grep -qx 'TMO_ROLE=developer' "$W/shop/env.txt"
+    grep -qx "TMO_RUN=$(sql 'SELECT run FROM agent_health')" "$W/shop/env.txt"
+    grep -qx 'EXTRA=of the agent' "$W/shop/env.txt"
+    [ "$(cat "$W/shop/where.txt")" = "$BIN/tmo-done" ]
+    [ "$(tmux -S "$TMO_SOCKET" show-options -v -t =shop-1: @tmo_project)" = 1 ]
+    [ "$(tmux -S "$TMO_SOCKET" show-options -pv -t %0 @tmo_role)" = developer ]
+    [ "$(tmux -S "$TMO_SOCKET" show-options -pv -t %0 @tmo_agent)" = stub ]
+}
+
+@test 'nothing queued is 1; nothing that may start now is 75' {
+    want 1 tmo-start
+    nothing
+    project shop
+    enqueue shop
+    want 0 tmo-hold all
+    want 75 tmo-start
+    nothing
+    want 0 tmo-hold -r all
+    want 75 tmo-start -j 0
+    want 75 tmo-start 99
+    want 0 tmo-start
+    want 1 tmo-start
+    nothing
+}
+
+@test '-j caps the projects that run in all' {
+    for name in a b c; do
+        project $name 'say ready'
+        enqueue $name
+    done
+    want 0 tmo-start -j 2
+    out 'map(.id) == [1, 2]'
+    want 75 tmo-start -j 2
+    setting max_running 2
+    want 75 tmo-start
+    nothing
+    want 0 tmo-start -j 3
+    out 'map(.id) == [3]'
+}
+
+@test 'only the projects that are named are started' {
+    for name in a b c; do
+        project $name 'say ready'
+        enqueue $name
+    done
+    want 0 tmo-start 2 3
+    out 'map(.id) == [2, 3] and all(.status == "processing")'
+    want 0 tmo-project 1
+    out '.[0].status == "queued"'
+}
+
+@test 'the higher priority starts first, then the older' {
+    for name in a b c; do project $name 'say ready'; done
+    enqueue a
+    enqueue b -P 5
+    enqueue c -P 5
+    want 0 tmo-start -j 1
+    out '.[0].id == 2'
+    want 0 tmo-start -j 2
+    out '.[0].id == 3'
+}
+
+@test 'a project waits until those it depends on are completed' {
+    project first 'done'
+    enqueue first
+    project second 'say ready'
+    enqueue second -d 1
+    want 0 tmo-start
+    out 'map(.id) == [1]'
+    want 75 tmo-start
+    eventually $LONG minute_completes 1
+    want 0 tmo-start
+    out 'map(.id) == [2] and .[0].status == "processing"'
+}
+
+minute_completes() { tmo-complete >/dev/null && status_is "$1" completed; }
+
+@test 'two projects never run in one directory at once' {
+    project shop 'say ready'
+    enqueue shop
+    enqueue shop
+    want 0 tmo-start
+    out 'map(.id) == [1]'
+    want 0 tmo-project -E cancel 1
+    want 0 tmo-start
+    out 'map(.id) == [2]'
+    want 0 tmo-ls
+    out 'map(.target) == ["shop-2:0"]'
+}
+
+@test 'a login that is missing: the project waits, a hold is set, and it is said how to mend it' {
+    tmo-stub-agent auth logout
+    project shop 'say ready'
+    enqueue shop
+    want 75 tmo-start
+    says tmo-start "run 'tmo-stub-agent auth login'"
+    out '.[0] | .status == "authenticating" and (.error_message | contains("lacks login"))'
+    want 0 tmo-hold
+    out 'map([.name, .cause]) == [["agent/stub", "login"]]'
+    want 0 tmo-ls
+    nothing # no half-started session
+    want 75 tmo-start
+    silent # it is said once
+    tmo-stub-agent auth login
+    want 0 tmo-recover
+    want 0 tmo-start
+    out '.[0] | .status == "processing" and .error_message == null'
+}
+
+@test 'trust = required: the project waits for the person who trusts the directory' {
+    setting trust '"required"'
+    project shop 'say ready'
+    enqueue shop
+    want 75 tmo-start
+    out '.[0] | .status == "authenticating" and (.error_message | contains("hasTrustDialogAccepted"))'
+    want 0 tmo-ls
+    nothing
+    echo "{\"hasCompletedOnboarding\": true, \"projects\": {\"$W/shop\": {\"hasTrustDialogAccepted\": true}}}" >"$TMO_STUB_HOME/config.json"
+    want 0 tmo-start
+    out '.[0].status == "processing"'
+}
+
+@test 'trust = given is written into the config of the agent, whose other keys stay' {
+    project shop 'say ready'
+    enqueue shop
+    mkdir "$TMO_STUB_HOME"
+    echo '{"hasCompletedOnboarding": true, "theme": "dark", "projects": {"/x": {"n": 1}}}' >"$TMO_STUB_HOME/config.json"
+    want 0 tmo-start
+    jq -e --arg d "$W/shop" '.theme == "dark" and .projects["/x"].n == 1 and .projects[$d].hasTrustDialogAccepted' "$TMO_STUB_HOME/config.json"
+    [ -z "$(journal dialog .dialog)" ]
+}
+
+@test 'a start that fails is tried again, and then the project is failed with the reason' {
+    setting agents.stub.args '["--no-such-option"]'
+    project shop
+    enqueue shop --retries 1
+    want 0 tmo-start
+    want 0 tmo-project
+    out '.[0] | .status == "queued" and .retry_count == 1'
+    want 0 tmo-start
+    want 0 tmo-project
+    out '.[0] | .status == "failed" and (.error_message | contains("ended as it was started"))'
+    want 0 tmo-ls
+    nothing # its session is ended
+    want 0 tmo-log -k end
+    out 'length == 2 and (.[1].evidence.screen | contains("--no-such-option"))'
+}
+
+@test 'a directory that is gone fails the project' {
+    project shop
+    enqueue shop --retries 0
+    rm -r "$W/shop"
+    want 0 tmo-start
+    says tmo-start "cannot find directory '$W/shop'"
+    out '.[0] | .status == "failed" and (.error_message | contains("cannot find directory"))'
+}
+
+@test 'a session of that name that is not ours is left alone' {
+    tmux -S "$TMO_SOCKET" -f /dev/null new-session -d -s shop-1 'exec cat'
+    project shop
+    enqueue shop --retries 0
+    want 0 tmo-start
+    out '.[0] | .status == "failed" and (.error_message | contains("not ours"))'
+    want 0 tmo-ls
+    out 'length == 1 and .[0].project_id == null and .[0].pane_command == "cat"'
+}
+
+@test 'what another start left unfinished is taken up when its claim is over' {
+    project shop 'say ready'
+    enqueue shop
+    sql "UPDATE project_queue SET status = 'initializing', claimed_by = 'another/1', claimed_until = 4e9, run = 'r'"
+    want 75 tmo-start
+    nothing
+    sql "UPDATE project_queue SET claimed_until = 1"
+    want 0 tmo-start
+    out '.[0].status == "processing"'
+}
+
+@test 'the rollout: what is not in it is left in the queue' {
+    project shop
+    enqueue shop
+    setting observe true
+    want 75 tmo-start
+    setting observe false
+    setting enabled 0
+    want 75 tmo-start
+    want 0 tmo-ls
+    nothing
+}

@@ -1,0 +1,241 @@
+"""cli: the parser, rows in, rows out and the exit status, as a command uses them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tmuxorch import __version__, cli
+from tmuxorch.errors import Error, Later, Refused
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HEAD = f"""#!/usr/bin/env python3
+# tmo-sample - do something for the test
+import sys
+sys.path.insert(0, {ROOT + "/lib"!r})
+from tmuxorch import cli
+from tmuxorch.errors import Error, Later, Refused
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run a command whose main() has this body; (status, stdout, stderr)."""
+
+    def run(body, *args, given=b"", changes=False, tail="", env=None):
+        path = tmp_path / "tmo-sample"
+        lines = "\n".join("    " + line for line in body.strip("\n").split("\n"))
+        path.write_text(f"{HEAD}def main():\n{lines}\ncli.run(main, changes={changes})\n")
+        words = [sys.executable, str(path), *args]
+        if tail:
+            words = ["bash", "-c", f'"$@" | {tail}; exit "${{PIPESTATUS[0]}}"', "bash", *words]
+        environ = {"PATH": os.environ["PATH"], **(env or {})}
+        done = subprocess.run(words, input=given, capture_output=True, timeout=60, env=environ, check=False)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return run
+
+
+# Exit status, and one line instead of a traceback
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ("return None", 0, ""),
+        ("return cli.NO", 1, ""),
+        ("return 75", 75, ""),
+        ("raise Error(\"cannot find pane 'web:9'\")", 2, "tmo-sample: cannot find pane 'web:9'\n"),
+        ('raise Refused("the answer is no")', 1, "tmo-sample: the answer is no\n"),
+        ('raise Later("tmux does not answer")', 75, "tmo-sample: tmux does not answer\n"),
+        ('raise Error("two\\nlines  here")', 2, "tmo-sample: two lines here\n"),
+        ('open("/no/such/file")', 2, "tmo-sample: cannot use '/no/such/file': No such file or directory\n"),
+        ("raise OSError(28, 'No space left on device')", 2, "tmo-sample: system error: No space left on device\n"),
+        ("raise KeyboardInterrupt", 130, ""),
+    ],
+)
+def test_the_status_and_one_line_on_stderr(body, status, words, command):
+    assert command(body) == (status, "", words)
+
+
+def test_a_mistake_of_ours_does_show_its_traceback(command):
+    status, _, err = command("return 1 / 0")
+    assert status == 1
+    assert "ZeroDivisionError" in err
+
+
+def test_the_classes_of_errors_have_their_statuses():
+    assert (Error.status, Refused.status, Later.status) == (2, 1, 75)
+    assert (cli.OK, cli.NO, cli.WRONG, cli.LATER) == (0, 1, 2, 75)
+
+
+# The parser
+
+
+PARSE = """
+parser = cli.Parser(__file__, "[-n] FILE")
+parser.add_argument("-n", "--number", type=int)
+parser.add_argument("file")
+print(parser.parse_args())
+"""
+
+
+def test_help_version_and_wrong_calls(command):
+    status, out, err = command(PARSE, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: tmo-sample [-n] FILE\n\ndo something for the test\n")
+    assert command(PARSE, "--version") == (0, f"tmo-sample {__version__}\n", "")
+    for words in ([], ["-n", "x", "f"], ["--what", "f"], ["--num", "1", "f"]):
+        status, out, err = command(PARSE, *words)
+        assert (status, out) == (2, "")
+        assert err.startswith("tmo-sample: ")
+        assert err.endswith("(see tmo-sample --help)\n")
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", ["", "x", "0", "1", "20", "500"])
+def test_help_fits_any_terminal(columns, command):
+    status, out, err = command(PARSE, "--help", env={"COLUMNS": columns})
+    assert (status, err) == (0, "")
+    assert "tmo-sample" in out
+
+
+# Rows
+
+
+COPY = """
+rows = cli.Rows()
+for row in rows:
+    cli.emit({**row, "seen": True})
+return cli.WRONG if rows.bad else cli.OK
+"""
+
+
+def test_rows_pass_in_order_and_a_bad_line_is_named(command):
+    given = b'{"a": 1}\n\nnot json\n[1]\n  {"a": 2}\n"x"\nnull\n{"a": 3'
+    status, out, err = command(COPY, given=given)
+    assert status == 2
+    assert [json.loads(line)["a"] for line in out.splitlines()] == [1, 2]
+    assert err.splitlines() == [f"tmo-sample: line {n} is not a JSON object" for n in (3, 4, 6, 7, 8)]
+
+
+def test_no_rows_are_no_rows(command):
+    assert command(COPY) == (0, "", "")
+
+
+@pytest.mark.parametrize("line", [b'{"a": "\xff"}', b"[" * 100_000, b"\x00", b'{"a": NaN', b"{" * 5000])
+def test_a_broken_line_harms_no_other(line, command):
+    status, out, _ = command(COPY, given=line + b'\n{"a": 1}\n')
+    assert [json.loads(row) for row in out.splitlines()][-1] == {"a": 1, "seen": True}
+    assert status in (0, 2)
+
+
+def test_rows_are_utf8_in_any_locale(command):
+    given = '{"a": "日本 \\ud83d é"}\n'.encode()
+    for locale in ({}, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}):
+        status, out, err = command(COPY, given=given, env=locale)
+        assert (status, err) == (0, "")
+        assert "日本" in out
+        assert json.loads(out)["a"] == "日本 \ud83d é"  # half a character stays the escape that it was
+
+
+ENDLESS = """
+import time
+for number in range(20_000):
+    cli.emit({"number": number})
+    if number > 1000:
+        time.sleep(0)
+open(sys.argv[1], "w").close()
+"""
+
+
+def test_a_viewer_ends_quietly_when_its_reader_goes_away(command, tmp_path):
+    status, out, err = command(ENDLESS, str(tmp_path / "end"), tail="head -1")
+    assert (status, out, err) == (141, '{"number": 0}\n', "")
+    assert not (tmp_path / "end").exists()
+
+
+def test_a_command_that_acts_goes_on_when_its_reader_goes_away(command, tmp_path):
+    status, out, err = command(ENDLESS, str(tmp_path / "end"), tail="head -1", changes=True)
+    assert (status, out, err) == (0, '{"number": 0}\n', "")
+    assert (tmp_path / "end").exists()
+
+
+def test_a_full_disk_is_said_in_one_line():
+    words = 'exec >/dev/full; exec "$@"'
+    body = subprocess.run(
+        ["bash", "-c", words, "bash", sys.executable, "-c", f"{HEAD}cli.run(lambda: cli.emit({{'a': 1}}))"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert body.returncode == 2
+    assert body.stderr.splitlines() == ["-c: cannot write to stdout: No space left on device"]
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5), st.text(max_size=20) | st.none() | st.integers() | st.lists(st.text(max_size=5)), max_size=5
+    )
+)
+def test_a_row_is_one_line_and_comes_back_the_same(row):
+    line = json.dumps(row, ensure_ascii=False)
+    assert "\n" not in line
+    assert json.loads(line) == row
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ([], None),
+        (["%1"], [{"target": "%1"}]),
+        (["a:1", "7/dev"], [{"target": "a:1"}, {"target": "7/dev"}]),
+        (["-"], [{"x": 1}]),
+    ],
+)
+def test_inputs(words, given, monkeypatch):
+    class Stdin:
+        buffer = [b'{"x": 1}\n']
+
+    monkeypatch.setattr(sys, "stdin", Stdin)
+    assert cli.inputs(words)[0] == given
+
+
+def test_inputs_have_the_key_that_is_asked_for():
+    assert cli.inputs([7], "project_id")[0] == [{"project_id": 7}]
+
+
+@pytest.mark.parametrize(
+    ("row", "agent"),
+    [
+        ({"pane_id": None}, True),
+        ({"role": "x"}, True),
+        ({"target": "x"}, True),
+        ({"project_id": 1, "status": "queued"}, False),
+        ({}, False),
+    ],
+)
+def test_a_row_about_an_agent(row, agent):
+    assert cli.is_agent(row) is agent
+
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [(None, 0), ("90s", NOW - 90), ("30m", NOW - 1800), ("12h", NOW - 43200), ("2d", NOW - 172800), ("1.5h", NOW - 5400),
+     ("1699999999", 1699999999), ("0", 0)],
+)  # fmt: skip
+def test_since(text, moment):
+    assert cli.since(text, NOW) == moment
+
+
+@pytest.mark.parametrize("text", ["", "m", "yesterday", "3w", "30 minutes", "1,5h"])
+def test_what_is_no_time_is_an_error(text):
+    with pytest.raises(Error, match="is no time"):
+        cli.since(text, NOW)

@@ -1,0 +1,154 @@
+"""completion: a verdict over evidence, with its reasons."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tmuxorch import completion
+
+VERDICTS = {"working", "completing", "completed", "failed", "unknown"}
+
+
+def project(roles="developer", status="processing", base_dirty=0, rework=0):
+    return {"id": 1, "roles": roles, "status": status, "base_dirty": base_dirty, "rework_count": rework}
+
+
+def evidence(**changed):
+    known = {
+        "done": {}, "commits": 0, "dirty": 0, "told": False, "open": 0, "busy": [], "moving": [], "exhausted": False,
+        "held": False, "expired": False,
+    }  # fmt: skip
+    return {**known, **changed}
+
+
+DONE = {"developer": "all done"}
+GIVEN_UP = {"expired": True, "exhausted": True}
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        (evidence(), "working"),
+        (evidence(done=DONE), "completing"),
+        # what speaks against completion
+        (evidence(done=DONE, dirty=1), "working"),
+        (evidence(done=DONE, dirty=1, told=True), "completing"),  # they said again that it is meant so
+        (evidence(done=DONE, open=1), "working"),
+        (evidence(done=DONE, open=1, told=True), "working"),
+        (evidence(done=DONE, busy=["developer"]), "working"),
+        (evidence(done=DONE, dirty=None), "completing"),  # git cannot tell
+        (evidence(done=DONE, commits=None), "completing"),
+        # failed is past grace AND no activity AND recovery exhausted
+        (evidence(**GIVEN_UP), "failed"),
+        (evidence(expired=True), "unknown"),
+        (evidence(exhausted=True), "working"),
+        (evidence(**GIVEN_UP, moving=["developer"]), "working"),
+        (evidence(expired=True, moving=["developer"]), "working"),
+        (evidence(**GIVEN_UP, held=True), "working"),
+        (evidence(**GIVEN_UP, done=DONE), "completing"),
+        # words, commits and a quiet hour alone are no verdict
+        (evidence(commits=50), "working"),
+        (evidence(dirty=9), "working"),
+    ],
+)
+def test_the_verdict_over_a_processing_project(known, verdict):
+    found = completion.judge(project(), known)
+    assert found.keys() == {"verdict", "reasons", "verified"}
+    assert found["verdict"] == verdict
+    assert found["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ("completed", "completed"), ("failed", "failed"), ("cancelled", "unknown"), ("completing", "completing"),
+        ("queued", "unknown"), ("initializing", "unknown"), ("authenticating", "unknown"), ("setting_up", "unknown"),
+        ("recovering", "unknown"),
+    ],
+)  # fmt: skip
+def test_a_project_that_does_not_work_is_what_its_status_says(status, verdict):
+    assert completion.judge(project(status=status), evidence())["verdict"] == verdict
+    assert completion.judge(project(status=status), evidence(**GIVEN_UP, done=DONE))["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("roles", "done", "verdict"),
+    [
+        ("developer", ["developer"], "completing"),
+        ("orchestrator,developer,tester", ["orchestrator"], "completing"),  # the lead
+        ("developer,orchestrator", ["orchestrator"], "completing"),
+        ("orchestrator,developer", ["developer"], "working"),
+        ("developer,tester", ["developer"], "working"),
+        ("developer,tester", ["developer", "tester"], "completing"),  # all roles
+        ("developer,tester", ["tester", "stranger"], "working"),
+        ("orchestrator,developer", [], "working"),
+    ],
+)
+def test_done_is_what_the_lead_or_all_roles_said(roles, done, verdict):
+    found = completion.judge(project(roles), evidence(done=dict.fromkeys(done, "")))
+    assert found["verdict"] == verdict
+    if verdict == "working":
+        missing = set(roles.split(",")) - set(done)
+        assert any(role in found["reasons"][-1] for role in missing)
+
+
+@pytest.mark.parametrize(
+    ("base", "dirty", "verdict"), [(3, 3, "completing"), (3, 2, "completing"), (3, 4, "working"), (None, 1, "working")]
+)
+def test_only_a_work_tree_dirtier_than_at_the_start_speaks_against_it(base, dirty, verdict):
+    found = completion.judge(project(base_dirty=base), evidence(done=DONE, dirty=dirty))
+    assert found["verdict"] == verdict
+
+
+def test_the_reasons_name_all_that_speaks_against_it():
+    found = completion.judge(project("developer"), evidence(done=DONE, dirty=2, open=3, busy=["developer"]))
+    reasons = " ".join(found["reasons"])
+    for words in ("2 uncommitted", "3 messages", "developer"):
+        assert words in reasons
+
+
+@given(
+    st.sampled_from(["developer", "developer,tester", "orchestrator,developer"]), st.integers(0, 9), st.integers(0, 9),
+    st.fixed_dictionaries({
+        "done": st.dictionaries(st.sampled_from(["developer", "tester", "orchestrator"]), st.just("x")),
+        "commits": st.none() | st.integers(0, 3), "dirty": st.none() | st.integers(0, 9), "told": st.booleans(),
+        "open": st.integers(0, 2), "busy": st.lists(st.just("developer"), max_size=1),
+        "moving": st.lists(st.just("developer"), max_size=1), "exhausted": st.booleans(), "held": st.booleans(),
+        "expired": st.booleans(),
+    }),
+)  # fmt: skip
+def test_no_evidence_ends_a_project_that_is_alive_or_that_nobody_called_done(roles, base, rework, known):
+    found = completion.judge(project(roles, base_dirty=base, rework=rework), known)
+    assert found["verdict"] in VERDICTS - {"completed"}  # that takes the verify command first
+    if found["verdict"] == "completing":
+        said = known["done"].keys()
+        assert "orchestrator" in said if "orchestrator" in roles else said >= set(roles.split(","))
+        assert not known["open"]
+        assert not known["busy"]
+    if found["verdict"] == "failed":
+        assert known["expired"]
+        assert known["exhausted"]
+        assert not known["moving"]
+        assert not known["held"]
+    assert found["verified"] is None
+
+
+# The verify command
+
+
+@pytest.mark.parametrize(
+    ("status", "rework", "event", "words"),
+    [
+        (0, 0, "finalize", "succeeded"),
+        (0, 99, "finalize", "succeeded"),
+        (1, 0, "rework", "status 1"),
+        (127, 2, "rework", "status 127"),
+        (-9, 0, "rework", "status -9"),
+        (None, 0, "rework", "too long"),
+        (1, 3, "error", "after 3 rounds"),
+        (None, 3, "error", "too long"),
+    ],
+)
+def test_what_follows_from_the_verify_command(status, rework, event, words):
+    found, why = completion.after_verify(project(status="completing", rework=rework), status, 3)
+    assert found == event
+    assert words in why
