@@ -75,7 +75,7 @@ NEVER_CALLED = {"system", "popen", "fork", "forkpty", "spawnl", "spawnv", "execv
 # Who sleeps: between two looks at a condition, in a loop with a deadline.
 SLEEPERS = {
     ("steps.launch", "wait_ready"), ("steps.launch", "answer_dialog"), ("steps.send", "locked"), ("steps.send", "write"),
-    ("steps.send", "submit"), ("bin/tmo-log", "main"),
+    ("steps.send", "submit"),
 }  # fmt: skip
 LONGEST = 120  # lines of a command
 
