@@ -8,7 +8,7 @@ load ../helper
 NAMES=(
     '$(touch PWNED1)' '`touch PWNED2`' '; touch PWNED3;' "a'; touch PWNED4; 'b" 'a"; touch PWNED5; "b'
     '#(touch PWNED6)' '#{pane_id}#{l:#(touch PWNED7)}' '-rf' '--help' '100% %H %s' $'two\nlines; touch PWNED8\n' ' blanks  '
-    'größer 漢字 🚀' '&& touch PWNED9 &' '| touch PWNED10' '>PWNED11' '*' '~' '$HOME' '\' '{role}' $'tab\tescape\e[31m' ':' '.hidden' '%0'
+    'größer 漢字 🚀' '&& touch PWNED9 &' '| touch PWNED10' '>PWNED11' '*' '~' '$HOME' '\' '{role}' $'tab\tescape\e[31m' ':' '.hidden' '%99'
 )
 
 nothing_ran() {
