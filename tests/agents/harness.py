@@ -355,10 +355,14 @@ class Pane:
         )
 
     def is_idle(self):
-        """At its prompt: by its registry, twice since it may be a moment late, and with its composer on the screen."""
-        self.status("idle")
-        time.sleep(3 * POLL_S)
-        self.status("idle")
+        """At its prompt: by its registry, in four looks on end since it may be a moment late, and by its composer."""
+        looks = [""]
+
+        def steady():
+            looks.append(self.registry().get("status"))
+            return looks[-4:] == ["idle"] * 4
+
+        until(steady, lambda: f"status idle: {self.registry()}\n{self.screen()}")
         until(lambda: self.composer() is not None, lambda: f"the composer:\n{self.screen()}")
 
     def insist(self, key, condition, what):

@@ -19,19 +19,9 @@ from .send import Sender, agents_only
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SHOWN = (
-    "id",
-    "key",
-    "target",
-    "pane_id",
-    "state",
-    "evidence",
-    "attempts",
-    "duration_s",
-    "reason",
-    "project_id",
-    "role",
-    "due_at",
-)
+    "id", "key", "target", "pane_id", "state", "evidence", "attempts", "duration_s", "reason",
+    "project_id", "role", "due_at",
+)  # fmt: skip
 strip_wrappers = delivery.strip_wrappers
 
 

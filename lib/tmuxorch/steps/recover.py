@@ -224,15 +224,21 @@ class Recoverer:
         keys = [(row["project_id"], row["role"]) for row, _ in self.relaunched]
         healths = self.launcher.wait_ready(keys, time.monotonic() + self.config["recover_wait_s"])
         for row, plan in self.relaunched:
-            health = healths[row["project_id"], row["role"]]
-            project = self.db.project(row["project_id"])
-            if health["state"] in ("idle", "working") and project:
-                message = self.launcher.brief(project, row["role"])
-                plan["briefed"] = message["state"] in ("submitted", "accepted")
-                plan.update(result="done" if plan["briefed"] else "failed", reason=message["reason"] or plan["reason"])
-            else:
-                plan.update(result="failed", reason=f"after the relaunch its state is {health['state']}")
+            try:
+                self.welcome(row, plan, healths[row["project_id"], row["role"]])
+            except Error as error:  # the others are briefed all the same
+                plan.update(result="failed", reason=str(error))
             self.record(row, plan)
+
+    def welcome(self, row: dict, plan: dict, health: dict) -> None:
+        """Brief an agent that came back; how that went goes into the plan."""
+        project = self.db.project(row["project_id"])
+        if health["state"] not in ("idle", "working") or not project:
+            plan.update(result="failed", reason=f"after the relaunch its state is {health['state']}")
+            return
+        message = self.launcher.brief(project, row["role"])
+        plan["briefed"] = message["state"] in ("submitted", "accepted")
+        plan.update(result="done" if plan["briefed"] else "failed", reason=message["reason"] or plan["reason"])
 
     def submit(self, project: dict, row: dict, look: Look, plan: dict) -> None:
         """Press Enter on our own draft, or answer a dialog as the settings say."""
