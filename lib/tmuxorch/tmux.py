@@ -154,6 +154,13 @@ class Tmux:
             self.change("kill-session", "-t", f"={session}")
 
 
+def launching(process: dict) -> bool:
+    """Whether a pane's first process is on its way to an agent: our launch script, or tmux's own fork that has yet to
+    become it. Until its exec that fork bears the server's name and words (one look in ten right after a
+    `respawn-pane`), and within the exec no words at all."""
+    return process["argv"][3:4] == [LAUNCHER] or process["name"].startswith("tmux") or not process["argv"]
+
+
 def spawn(argv: list[str], data: bytes | None, timeout: float) -> tuple[int, bytes, bytes]:
     """Run a tmux client: status, stdout, stderr. By posix_spawn: subprocess alone costs more than the client does.
 

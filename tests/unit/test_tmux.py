@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from tmuxorch import tmux
+from tmuxorch import proc, tmux
 from tmuxorch.errors import Error, Later
 
 HOSTILE = [
@@ -612,3 +612,28 @@ def test_nothing_of_ours_is_left_behind(server, short):
     after = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True, timeout=20).stdout
     ours = [line for line in after.splitlines() if server.socket in line and line not in before]
     assert ours == []
+
+
+def test_a_launch_is_told_from_the_first_moment_on(server, short):
+    """Before its exec the new process still bears the name and the words of the tmux server."""
+    pane_id = server.create("shop-7", [launch(short)])[0]["pane_id"]
+    command = ["/bin/sh", "-c", 'shift; "$@"; true', tmux.LAUNCHER, os.environ["PATH"], "cat"]
+    for _ in range(60):
+        server.respawn(pane_id, launch(short, command=command))
+        process = proc.read(pane_of(server, pane_id)["pane_pid"])
+        assert process and tmux.launching(process), process
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "expected"),
+    [
+        ("sh", ["/bin/sh", "-c", "x", "tmuxorch", "/bin"], True),
+        ("tmux: server", ["tmux", "-S", "/tmp/s"], True),
+        ("sh", [], True),
+        ("bash", ["-bash"], False),
+        ("bash", ["bash", "tmuxorch"], False),
+        ("python3", ["python3", "agent"], False),
+    ],
+)
+def test_what_is_on_its_way_to_an_agent(name, argv, expected):
+    assert tmux.launching({"name": name, "argv": argv}) is expected

@@ -75,7 +75,7 @@ class Look(Panes):
         if pane is None or pane["pane_dead"]:
             return facts
         facts["processes"] = self.tree(pane["pane_pid"])
-        facts["launching"] = tmux.LAUNCHER in [word for process in facts["processes"][:1] for word in process["argv"][3:4]]
+        facts["launching"] = any(map(tmux.launching, facts["processes"][:1]))
         name = row["agent"] or self.recognise(facts["processes"])
         if name:
             facts["profile"] = self.profile(name)
