@@ -157,6 +157,20 @@ deaf_now() { [ -n "$(journal fault '.step')" ] || [ "$(tmo-health 1/developer | 
     out '.[0] | .state == "refused" and (.reason == "no such pane" or .reason == "the window has several panes")'
 }
 
+@test 'an agent of a person that keeps its conversation to itself gets nothing that could not be proven' {
+    tmux -S "$TMO_SOCKET" new-session -d -s mine -c "$W/here" "$BIN/tmo-stub-agent --start-s 0"
+    eventually $LONG trust_shown
+    tmux -S "$TMO_SOCKET" send-keys -t mine:0.0 Down Enter
+    eventually $LONG state_is mine:0.0 idle
+    mv "$TMO_STUB_HOME/sessions" "$W/sessions" # as in its first moments, when its composer is up before its registry
+    want 75 tmo-send -k early mine:0 'hello stranger'
+    out '.[0] | .state == "held" and .attempts == 0'
+    [ "$(taken 'hello stranger')" -eq 0 ]
+    mv "$W/sessions" "$TMO_STUB_HOME/sessions"
+    want 0 tmo-send -k early mine:0 'hello stranger'
+    out '.[0].state == "submitted"'
+}
+
 trust_shown() { screen_of mine:0.0 | grep -q 'trust'; }
 
 @test 'what an agent takes as a command is refused unless it is asked for' {

@@ -161,6 +161,9 @@ class Sender:
             return "the composer is not on the screen"
         if shown["draft"]:
             return "the composer holds a draft"
+        if not facts["transcript"] and not facts["hooks_path"] and facts["profile"]["traces"].get("transcript"):
+            # In a pane that we did not launch, the composer may be up before the agent's registry is.
+            return "the agent has not told its conversation yet: nothing could prove that the text was taken up"
         if self.db.typed_since(facts["pane"]["pane_id"], now() - 60) >= self.config["pane_messages_per_minute"]:
             return "the pane was written to too often in the last minute"
         return None
