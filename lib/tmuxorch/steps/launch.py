@@ -210,9 +210,11 @@ class Launcher:
     def brief(self, project: dict, role: str) -> dict:
         """Deliver the briefing of a role's present launch, if tmo-deliver has not brought it already; its row."""
         agent = self.db.agent(project["id"], role) or {}
-        row = self.db.message(f"briefing/{agent.get('run')}")
+        row, sender = self.db.message(f"briefing/{agent.get('run')}"), Sender(self.config, self.db)
+        if row and row["state"] == "typing":  # its sender was killed
+            row = sender.settle(row)
         if row and row["state"] in ("queued", "held"):
-            row = Sender(self.config, self.db).attempt(row, self.config["send_timeout_s"], keep=True)
+            row = sender.attempt(row, self.config["send_timeout_s"], keep=True)
         return row or {"state": "unknown", "reason": "this launch has no briefing"}
 
     def commit_briefing(self, project: dict, role: str, kind: str, run: str, state: str | None) -> None:
