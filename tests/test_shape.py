@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT / "lib" / "tmuxorch"
 
 # The kinds of module. A new module is written down here first.
-EDGE = {"", "cli", "errors", "config"}
+EDGE = {"", "cli", "errors", "config", "waiting"}
 DECISIONS = {
     "screen", "delivery", "auth", "health", "grace", "recovery", "completion", "project", "repair", "briefing", "reset",
 }  # fmt: skip
@@ -32,10 +32,11 @@ MAY = {
     "": set(),
     "errors": set(),
     "config": {"errors"},
+    "waiting": {"errors"},
     "cli": {"", "errors"},
     **dict.fromkeys(DECISIONS, DECISIONS | {"errors"}),
-    **{name: {name, "errors", "config"} for name in ADAPTERS},
-    "steps": {"errors", "config", "steps"} | DECISIONS | ADAPTERS,
+    **{name: {name, "errors", "config", "waiting"} for name in ADAPTERS},
+    "steps": {"errors", "config", "waiting", "steps"} | DECISIONS | ADAPTERS,
     "stub": {"stub"},
     "bin": EDGE | DECISIONS | ADAPTERS | STEPS,
     "bin/tmo-stub-agent": {"stub"},
@@ -72,11 +73,7 @@ POPEN = {"steps.complete", "bin/tmo-crontab"}  # those that end what took too lo
 SPAWN_CALLS = {"posix_spawn": {"tmux"}, "posix_spawnp": {"tmux"}}  # by os
 NEVER_CALLED = {"system", "popen", "fork", "forkpty", "spawnl", "spawnv", "execv", "execvp", "execl", "execlp", "execve"}
 
-# Who sleeps: between two looks at a condition, in a loop with a deadline.
-SLEEPERS = {
-    ("steps.launch", "wait_ready"), ("steps.launch", "answer_dialog"), ("steps.send", "locked"), ("steps.send", "write"),
-    ("steps.send", "submit"),
-}  # fmt: skip
+SLEEPER = ("waiting", "until")  # who sleeps: between two looks at a condition, in a loop with a deadline
 LONGEST = 120  # lines of a command
 
 
@@ -227,7 +224,7 @@ def sleeps(source, name):
         if isinstance(node, ast.Call):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("sleep", "pause"):
-                polls = loop and len(node.args) == 1 and getattr(node.args[0], "id", "") == "POLL_S"
+                polls = loop and len(node.args) == 1 and getattr(node.args[0], "id", "") == "poll_s"
                 yield function, node.lineno, polls
         for child in ast.iter_child_nodes(node):
             yield from visit(child, function, loop)
@@ -237,10 +234,10 @@ def sleeps(source, name):
 
 def sleep_complaints(source, name):
     for function, line, polls in sleeps(source, name):
-        if (name, function) not in SLEEPERS:
-            yield f"{name}:{line}: sleeps in {function}, which is not written down as one that polls"
+        if (name, function) != SLEEPER:
+            yield f"{name}:{line}: sleeps in {function}; waiting.until is there to wait"
         elif not polls:
-            yield f"{name}:{line}: sleeps otherwise than POLL_S at a time in a loop"
+            yield f"{name}:{line}: sleeps otherwise than poll_s at a time in a loop"
 
 
 RULES = [import_complaints, purity_complaints, process_complaints, sleep_complaints]
@@ -260,7 +257,7 @@ def test_the_rule_holds_everywhere(rule):
 
 def test_nobody_is_written_down_who_does_not_sleep_or_start_processes_any_more():
     asleep = {(name, function) for name, source in SOURCES.items() for function, _, _ in sleeps(source, name)}
-    assert asleep >= SLEEPERS
+    assert asleep == {SLEEPER}
     spawners = {name for name, source in SOURCES.items() for module, *_ in imports(source, name) if module == "subprocess"}
     assert spawners >= SPAWNERS
 
@@ -640,7 +637,7 @@ def test_the_version_is_written_once():
         ("config", "from .errors import Error\ndef f():\n    import tomllib"),
         # steps: all of it, and of cli what a row is
         ("steps.look", "from .. import agents, health, store, tmux\nfrom ..cli import is_agent\nfrom .panes import Panes"),
-        ("steps.send", "import time\ndef write():\n    while True:\n        time.sleep(POLL_S)"),
+        ("waiting", "import time\ndef until():\n    while True:\n        time.sleep(poll_s)"),
         ("steps.complete", "import subprocess\nsubprocess.Popen(['/bin/sh', '-c', x])"),
         # stub and commands
         ("stub.view", "from . import dialog\nfrom .script import Script\nimport subprocess, os"),
@@ -722,11 +719,11 @@ def test_the_rules_let_pass_what_is_right(name, source):
         ("store", "import os\nos.system('x')", "os.system"),
         ("store", "import os\nos.posix_spawn('x', [], {})", "os.posix_spawn is for tmux"),
         ("store", "x = __import__('psutil')", "cannot be seen through"),
-        ("steps.send", "import time\ndef write():\n    time.sleep(POLL_S)", "otherwise than POLL_S"),
-        ("steps.send", "import time\ndef write():\n    while True:\n        time.sleep(2)", "otherwise than POLL_S"),
-        ("steps.send", "import time\ndef close():\n    while True:\n        time.sleep(POLL_S)", "sleeps in close"),
+        ("waiting", "import time\ndef until():\n    time.sleep(poll_s)", "otherwise than poll_s"),
+        ("waiting", "import time\ndef until():\n    while True:\n        time.sleep(2)", "otherwise than poll_s"),
+        ("steps.send", "import time\ndef close():\n    while True:\n        time.sleep(poll_s)", "sleeps in close"),
         ("store", "from time import sleep\nsleep(1)", "sleeps in None"),
-        ("bin/tmo-ls", "import time\ndef main():\n    while True:\n        time.sleep(POLL_S)", "sleeps in main"),
+        ("bin/tmo-ls", "import time\ndef main():\n    while True:\n        time.sleep(poll_s)", "sleeps in main"),
     ],
 )
 def test_the_rules_see_what_is_wrong(name, source, words):

@@ -16,7 +16,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from .errors import Error, Later, Refused, deadline
+from .errors import Error, Later, Refused
+from .waiting import deadline
 
 FREE = 64 << 20  # bytes: less free disk than that is reported
 BUSY_S = 10.0  # how long a writer waits for its turn, and for writers that are not ours

@@ -11,7 +11,8 @@ import os
 import re
 import signal
 
-from .errors import Error, Later, deadline
+from .errors import Error, Later
+from .waiting import deadline
 
 TAB = "\t"
 FIELDS = (

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 
 from .. import agents, briefing, git, proc, screen, tmux
 from .. import project as projects
@@ -16,6 +15,7 @@ from ..agents import login, traces
 from ..config import Config
 from ..errors import Error
 from ..store import Store, now
+from ..waiting import until
 from .look import Look
 from .panes import owns
 from .send import Sender
@@ -181,18 +181,19 @@ class Launcher:
                           "agent_home": agent.get("agent_home")},
             )  # fmt: skip
 
-    def wait_ready(self, wanted: list[tuple[int, str]], end: float) -> dict[tuple[int, str], dict]:
+    def wait_ready(self, wanted: list[tuple[int, str]]) -> dict[tuple[int, str], dict]:
         """Wait until each (project, role) shows its composer, or cannot any more; its last `health` each."""
         last: dict[tuple[int, str], dict] = {}
-        while True:
+
+        def ready() -> bool:
             look = Look(self.config, self.db, now())
             rows = [row for key in wanted for row in look.find("{}/{}".format(*key)) or [self.gone(look, key)]]
-            for key, health in zip(wanted, look.judge(rows), strict=True):
-                last[key] = health
+            last.update(zip(wanted, look.judge(rows), strict=True))
             self.answer(look, rows, last)
-            if all(settled(health) for health in last.values()) or time.monotonic() >= end:
-                return last
-            time.sleep(POLL_S)
+            return all(map(settled, last.values()))
+
+        until(ready, self.config["recover_wait_s"], POLL_S)
+        return last
 
     def gone(self, look: Look, key: tuple[int, str]) -> dict:
         return look.missing_row(look.projects[key[0]], key[1])
@@ -254,12 +255,14 @@ def answer_dialog(config: Config, look: Look, row: dict, kind: str) -> bool:
         if re.search(pattern, selected):
             return look.tmux.press(pane["pane_id"], "Enter", tmux.guard(pane))
         look.tmux.press(pane["pane_id"], "Down", tmux.guard(pane))
-        end = time.monotonic() + MOVE_S
-        while shown_item(look.tmux, pane, profile, kind) == selected:
-            if time.monotonic() >= end:
-                return False
-            time.sleep(POLL_S)
+        if not moved(look.tmux, pane, profile, kind, selected):
+            return False
     return False
+
+
+def moved(server: tmux.Tmux, pane: dict, profile: dict, kind: str, item: str) -> bool:
+    """Wait until the dialog shows another item as selected, or is gone."""
+    return until(lambda: shown_item(server, pane, profile, kind) != item, MOVE_S, POLL_S)
 
 
 def shown_item(server: tmux.Tmux, pane: dict, profile: dict, kind: str) -> str | None:

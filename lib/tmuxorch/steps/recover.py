@@ -6,8 +6,6 @@ recoveries act on one agent, and one that was killed is made again when its wait
 
 from __future__ import annotations
 
-import time
-
 from .. import agents, recovery
 from .. import project as projects
 from ..agents import login, traces
@@ -222,7 +220,7 @@ class Recoverer:
         if not self.relaunched:
             return
         keys = [(row["project_id"], row["role"]) for row, _ in self.relaunched]
-        healths = self.launcher.wait_ready(keys, time.monotonic() + self.config["recover_wait_s"])
+        healths = self.launcher.wait_ready(keys)
         for row, plan in self.relaunched:
             try:
                 self.welcome(row, plan, healths[row["project_id"], row["role"]])

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from .. import delivery, screen, tmux
 from ..agents import traces
 from ..config import Config
-from ..errors import Later, deadline
+from ..errors import Later
 from ..store import Store, now
+from ..waiting import deadline, until
 from .look import Look
 
 POLL_S = 0.02
@@ -98,7 +99,7 @@ class Sender:
                 return None
             self.db.update("message", {"key": message["key"], "state": message["state"]}, {"state": "typing"})
             reopened = {**message, "state": "typing"}
-            return self.submit(reopened, facts, time.monotonic() + self.config["send_timeout_s"])
+            return self.submit(reopened, facts, self.config["send_timeout_s"])
 
     def other_pane(self, message: dict, row: dict, look: Look) -> str | None:
         """A message to a pane that nobody tagged belongs to that very pane: it ends with it."""
@@ -114,11 +115,8 @@ class Sender:
         fresh = self.db.message(message["key"])
         if fresh is None or fresh["state"] not in ("queued", "held"):
             return fresh or message  # somebody else brought it while we waited for the lock
-        end = time.monotonic() + wait_s
-        while self.echo(fresh, pane_id):
-            if time.monotonic() >= end:
-                return self.close(fresh, "held", "an earlier message that holds this text has not left its traces yet")
-            time.sleep(POLL_S)
+        if not until(lambda: not self.echo(fresh, pane_id), wait_s, POLL_S):
+            return self.close(fresh, "held", "an earlier message that holds this text has not left its traces yet")
         look = Look(self.config, self.db, now())
         facts = self.facts(look, message["target"], pane_id)
         if facts is None:
@@ -180,49 +178,49 @@ class Sender:
         if not self.db.update("message", {"key": message["key"], "state": message["state"]}, noted):
             return self.db.message(message["key"]) or message
         message = {**message, **noted}
-        end = time.monotonic() + wait_s
         if not self.tmux.paste(pane["pane_id"], delivery.typed_form(message["text"], profile), tmux.guard(pane)):
             return self.close(message, "held", "the pane changed just before it was written to")
-        while not self.shown(message, facts):
-            if time.monotonic() >= end:
-                return self.close(message, "typed", "the composer did not show the text alone; Enter was not pressed")
-            time.sleep(POLL_S)
-        return self.submit(message, facts, end)
+        if not until(lambda: self.shown(message, facts), wait_s, POLL_S):
+            return self.close(message, "typed", "the composer did not show the text alone; Enter was not pressed")
+        return self.submit(message, facts, wait_s)
 
-    def submit(self, message: dict, facts: dict, end: float) -> dict:
+    def submit(self, message: dict, facts: dict, wait_s: float) -> dict:
         """Press Enter on our own text, again only while the composer still shows it, until something proves it."""
         presses, again_at = 0, 0.0
         was_busy = self.busy(facts)
-        while True:
+
+        def closed() -> dict | None:
+            nonlocal presses, again_at
             ours = presses < PRESSES and time.monotonic() >= again_at and self.shown(message, facts)
             waits = ours and not presses  # in the composer, before any Enter: nothing can prove it yet
-            if not waits and (proved := self.proof(message, facts, was_busy, last=time.monotonic() >= end)):
-                return self.close(message, *proved)
+            if not waits and (proved := self.proof(message, facts, was_busy)):
+                return proved
             if ours:
-                if not self.tmux.press(
-                    facts["pane"]["pane_id"], facts["profile"]["compose"]["submit"], tmux.guard(facts["pane"])
-                ):
+                pane, key = facts["pane"], facts["profile"]["compose"]["submit"]
+                if not self.tmux.press(pane["pane_id"], key, tmux.guard(pane)):
                     return self.close(message, "unknown", "the pane changed before Enter was pressed")
                 presses, again_at = presses + 1, time.monotonic() + AGAIN_S
-            time.sleep(POLL_S)
+            return None
 
-    def proof(
-        self, message: dict, facts: dict, was_busy: bool, last: bool
-    ) -> tuple[str, str | None, str | None, int | None] | None:
-        """(state, reason, evidence, place in the transcript) once that can be said; at last in any case."""
-        text = message["text"]
+        return until(closed, wait_s, POLL_S) or self.unproved(message, facts)
+
+    def proof(self, message: dict, facts: dict, was_busy: bool) -> dict | None:
+        """The row of a message that something proves by now to have been taken up or queued."""
         records = list(traces.records(message["transcript"], message["transcript_at"]))
         hooks = traces.hooks(facts["hooks_path"], message["hook_at"])
-        if proved := delivery.proof(records, hooks, text, was_busy):
-            found = delivery.taken(records, text)
-            return proved[0], None, proved[1], found["place"] if found else None
-        if not last:
+        proved = delivery.proof(records, hooks, message["text"], was_busy)
+        if not proved:
             return None
-        if delivery.hooked(hooks, text):
-            return "accepted", None, "hook", None
+        found = delivery.taken(records, message["text"])
+        return self.close(message, proved[0], None, proved[1], found["place"] if found else None)
+
+    def unproved(self, message: dict, facts: dict) -> dict:
+        """What can be said when the wait for evidence is over."""
+        if delivery.hooked(traces.hooks(facts["hooks_path"], message["hook_at"]), message["text"]):
+            return self.close(message, "accepted", None, "hook")
         if self.shown(message, facts):
-            return "typed", "Enter did not submit the text", None, None
-        return "unknown", "the text left the composer, and nothing proves that it was taken up", None, None
+            return self.close(message, "typed", "Enter did not submit the text")
+        return self.close(message, "unknown", "the text left the composer, and nothing proves that it was taken up")
 
     def busy(self, facts: dict) -> bool:
         """Whether the agent works as Enter is pressed: then a hook only proves that the text was queued inside it."""
@@ -291,7 +289,7 @@ class Sender:
     def settle_alive(self, message: dict, facts: dict) -> dict:
         """The sender died, the agent lives: our text is still in the composer, or it never came there."""
         if self.shown(message, facts):
-            return self.submit(message, facts, time.monotonic() + self.config["send_timeout_s"])
+            return self.submit(message, facts, self.config["send_timeout_s"])
         if now() - message["typed_at"] < SETTLE_S:
             return message
         if delivery.hooked(traces.hooks(facts["hooks_path"], message["hook_at"]), message["text"]):

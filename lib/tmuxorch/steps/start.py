@@ -6,7 +6,6 @@ Every status is written before its act, and a claim runs out: whatever a killed 
 from __future__ import annotations
 
 import os
-import time
 
 from .. import git
 from .. import project as projects
@@ -149,8 +148,7 @@ class Starter:
         keys = [(project["id"], role) for project in launched for role in project["roles"].split(",")]
         if not keys:
             return
-        end = time.monotonic() + self.config["recover_wait_s"]
-        healths = self.launcher.wait_ready(keys, end)
+        healths = self.launcher.wait_ready(keys)
         for project in launched:
             try:
                 self.finish(project, {role: healths[project["id"], role] for role in project["roles"].split(",")})

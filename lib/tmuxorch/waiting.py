@@ -1,0 +1,37 @@
+"""Waiting: for a condition and never for a time, and never for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from .errors import Later
+
+T = TypeVar("T")
+
+
+def until(check: Callable[[], T], wait_s: float, poll_s: float) -> T:
+    """Call `check`, poll_s apart, until it returns something true or wait_s are over; what it returned last."""
+    end = time.monotonic() + wait_s
+    while not (found := check()) and time.monotonic() < end:
+        time.sleep(poll_s)
+    return found
+
+
+@contextlib.contextmanager
+def deadline(seconds: float, message: str) -> Iterator[None]:
+    """Raise Later when the block takes longer: it bounds what has no timeout of its own, a blocking flock or libtmux."""
+
+    def late(*_: object) -> None:
+        raise Later(message)
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
