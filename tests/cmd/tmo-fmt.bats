@@ -45,6 +45,13 @@ END
     grep -q '^漢字 ' "$W/out"
 }
 
+@test 'a long cell is cut, the last sign says so; a step that was in vain says why' {
+    want 0 tmo-fmt <<END
+{"name": "$(printf 'x%.0s' {1..60})y", "n": "$(printf 'y%.0s' {1..60})", "recovery": {"action": "relaunch", "result": "failed", "reason": "no pane"}}
+END
+    grep -Eq '^x{59}…  y{60}  relaunch failed: no pane$' "$W/out"
+}
+
 @test 'the width cuts a line, the last sign says so' {
     want 0 tmo-fmt -w 10 <<<'{"name": "a name that is far too long"}'
     [ "$(tail -1 "$W/out")" = 'a name th…' ]
