@@ -1,0 +1,26 @@
+"""What a run of recoveries owes its agents, whatever happens to one of them."""
+
+from tmuxorch import config, store
+from tmuxorch.errors import Error
+from tmuxorch.steps.recover import Recoverer
+
+
+def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(tmp_path, monkeypatch):
+    settings = config.load({"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "queue.db")})
+    recoverer = Recoverer(settings, store.write(settings.db), dry=False)
+    rows = [{"project_id": None, "role": role, "pane_id": "%1", "health": {"state": "shell"}} for role in ("a", "b", "c")]
+    plans = [{"action": "relaunch", "result": "planned", "reason": None, "briefed": False} for _ in rows]
+    recoverer.relaunched = list(zip(rows, plans, strict=True))
+
+    def brief(_, role):
+        if role == "b":
+            raise Error("tmux said something new")
+        return {"state": "submitted", "reason": None}
+
+    monkeypatch.setattr(recoverer.launcher, "wait_ready", lambda keys: dict.fromkeys(keys, {"state": "idle"}))
+    monkeypatch.setattr(recoverer.launcher, "brief", brief)
+    monkeypatch.setattr(recoverer.db, "project", lambda _: {"id": 1})
+    recoverer.await_relaunched()
+    assert [(plan["result"], plan["briefed"]) for plan in plans] == [("done", True), ("failed", False), ("done", True)]
+    assert plans[1]["reason"] == "tmux said something new"
+    assert [event["dest"] for event in recoverer.db.events(kind="recovery")] == ["done", "failed", "done"]
