@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -14,7 +15,8 @@ from . import __version__
 from .errors import LATER, NO, OK, WRONG, Error
 
 __all__ = [
-    "LATER", "NO", "OK", "WRONG", "Parser", "Rows", "emit", "inputs", "is_agent", "number", "put", "run", "say", "since",
+    "LATER", "NO", "OK", "WRONG", "Parser", "Rows", "emit", "inputs", "is_agent", "later", "number", "put", "run",
+    "say", "since",
 ]  # fmt: skip
 
 
@@ -129,16 +131,32 @@ def is_agent(row: dict) -> bool:
     return "pane_id" in row or "role" in row or "target" in row
 
 
-def since(text: str | None, now: float) -> float:
-    """A moment given as Unix seconds or as an age (`90s`, `30m`, `12h`, `2d`)."""
-    if text is None:
-        return 0.0
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    count, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 0)
-    try:
-        return now - number(count) * unit if unit else number(count)
-    except ValueError:
-        raise Error(f"'{text}' is no time (30m, 12h, 2d, or Unix seconds)") from None
+def since(text: str, now: float) -> float:
+    """A moment in the past: an age (`90s`, `30m`, `12h`, `2d`) or Unix seconds."""
+    age = span_s(text)
+    moment = now - age if age is not None else epoch(text)
+    if moment is None:
+        raise Error(f"'{text}' is no time (30m, 12h, 2d, or Unix seconds)")
+    return moment
+
+
+def later(text: str, now: float) -> float:
+    """A moment to come: `+30m`, `+2h`, or Unix seconds."""
+    wait = span_s(text[1:]) if text[:1] == "+" else None
+    moment = now + wait if wait is not None else epoch(text)
+    if moment is None:
+        raise Error(f"'{text}' is no time (+30m, +2h, or Unix seconds)")
+    return round(moment, 3)
+
+
+def span_s(text: str) -> float | None:
+    """The seconds of a `30m`, `1.5h`, `2d`; None when it is none."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd])", text, re.A)
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found else None
+
+
+def epoch(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d{1,12}(\.\d+)?", text, re.A) else None
 
 
 def run(main: Callable[[], int | None], changes: bool = False) -> None:

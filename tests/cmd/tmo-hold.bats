@@ -38,10 +38,13 @@ KEYS='id name cause why actor since_at until_at released_at released_by credenti
     want 0 tmo-hold -u "$(($(date +%s) + 1000))" project/1
     out '.[0].until_at > now'
     want 0 tmo-hold -u 1000 project/2
+    says tmo-hold "'1000' is past"
     want 0 tmo-hold
     out 'map(.name) == ["project/1"]'
     want 0 tmo-hold project/2 # its end was its release
     out '.[0].id == 3'
+    want 0 tmo-hold -u +2h batch/b
+    out '.[0].until_at - now - 7200 | fabs < 60'
 }
 
 @test 'wrong calls: a name that is none, a time that is none, a flag without a name' {

@@ -228,7 +228,7 @@ NOW = 1_700_000_000.0
 
 @pytest.mark.parametrize(
     ("text", "moment"),
-    [(None, 0), ("90s", NOW - 90), ("30m", NOW - 1800), ("12h", NOW - 43200), ("2d", NOW - 172800), ("1.5h", NOW - 5400),
+    [("90s", NOW - 90), ("30m", NOW - 1800), ("12h", NOW - 43200), ("2d", NOW - 172800), ("1.5h", NOW - 5400),
      ("1699999999", 1699999999), ("0", 0)],
 )  # fmt: skip
 def test_since(text, moment):
@@ -239,3 +239,17 @@ def test_since(text, moment):
 def test_what_is_no_time_is_an_error(text):
     with pytest.raises(Error, match="is no time"):
         cli.since(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [("+90s", NOW + 90), ("+1.5h", NOW + 5400), ("+2d", NOW + 172800), ("1700000001.5", NOW + 1.5), ("0", 0)],
+)
+def test_later(text, moment):
+    assert cli.later(text, NOW) == moment
+
+
+@pytest.mark.parametrize("text", ["", "+", "+5", "30m", "+m", "+1,5h", "-30m", "+-3m", "nan", "inf", "+١m", "soon", "1e9"])
+def test_what_is_no_time_to_come_is_an_error(text):
+    with pytest.raises(Error, match="is no time"):
+        cli.later(text, NOW)

@@ -5,7 +5,6 @@ A step, shared by tmo-send and tmo-deliver.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator
 
@@ -17,7 +16,6 @@ from ..store import Store, now
 from .look import Look
 from .send import Sender, agents_only
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SHOWN = (
     "id", "key", "target", "pane_id", "state", "evidence", "attempts", "duration_s", "reason",
     "project_id", "role", "due_at",
@@ -43,21 +41,12 @@ def text_of(given: dict) -> tuple[str, str]:
     return target, text
 
 
-def due_at(text: str | None) -> float:
-    """When a message is due: now, `+30m`, or Unix seconds."""
-    if text is None:
-        return now()
-    if found := re.fullmatch(r"\+(\d{1,9}(?:\.\d+)?)([smhd])", text):
-        return round(now() + float(found[1]) * UNITS[found[2]], 3)
-    if re.fullmatch(r"\d{1,12}(\.\d+)?", text):
-        return float(text)
-    raise Error(f"'{text}' is no time (+30m, +2h, or Unix seconds)")
-
-
-def commit(sender: Sender, target: str, text: str, key: str | None, at: str | None, command: bool) -> dict:
-    """The outbox row of a message: a new one, or the one of its key. Raises Error when that has another text."""
+def commit(sender: Sender, target: str, text: str, key: str | None, at: float | None, command: bool) -> dict:
+    """The outbox row of a message (due at once, or `at`): a new one, or the one of its key. Raises Error when that has
+    another text."""
     config, db = sender.config, sender.db
-    text, start, due = delivery.clean(text), now(), due_at(at)
+    text, start = delivery.clean(text), now()
+    due = at or start
     key = key or str(uuid.uuid4())
     values = {
         "key": key, "target": target, "text": text, "actor": config.person(), "created_at": start, "due_at": due,
