@@ -136,7 +136,7 @@ CREATE TABLE message (
     transcript_at   INTEGER,             -- the transcript's length in bytes before the paste
     hook_at         INTEGER,             -- the hook log's length before the paste
     taken_at        INTEGER              -- where in the transcript its prompt was found
-) STRICT;
+, history_at INTEGER) STRICT;
 
 CREATE INDEX message_open ON message (next_attempt_at) WHERE state IN ('queued', 'typing', 'accepted', 'held');
 

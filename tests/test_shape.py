@@ -469,7 +469,8 @@ def test_the_profiles_speak_of_states_and_dialogs_that_there_are(name, words):
 OTHERS = {  # words of other things that have a `state`, `status` or `kind`
     "state": {"T", "Z", "S"},  # a process
     "status": {"idle", "busy", "waiting"},  # an agent's own registry
-    "kind": {"prompt", "queued", "error", "assistant", "tool_result", "dequeued", "turn_end", "trust", "start", "recovery",
+    "kind": {"prompt", "queued", "error", "assistant", "tool_result", "dequeued", "turn_start", "turn_end",
+             "trust", "start", "recovery",
              "project", "integrity", "foreign_key", "space"},  # records, dialogs, briefings, findings
     "action": {"none", "relaunch", "submit", "nudge", "compact", "wait", "hold", "report"},
     "result": {"none", "done", "planned", "waiting", "held", "failed", "needs_human"},

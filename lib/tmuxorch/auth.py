@@ -19,7 +19,7 @@ def judge(profile: dict, facts: dict, trusted: bool | None, environ: dict, now: 
     elif logged_in is False:
         missing.append("login")
     if trusted is False:
-        missing.append("hasTrustDialogAccepted")
+        missing.append(profile["login"]["trust"]["key"])
     if onboarded is False:
         missing.append("hasCompletedProjectOnboarding" if facts["legacy"] else profile["login"]["onboarding"])
     if sandbox := sandbox_missing(profile, facts, environ):
@@ -47,6 +47,8 @@ def login(profile: dict, facts: dict, value: dict | None, environ: dict) -> tupl
     """(logged in, by which method, who says so)."""
     words = profile["login"]
     command = " ".join([profile["command"][0], *words["status"]])
+    if (key := provider(facts["config"])) is not None:
+        return not key or bool(environ.get(key)), key or "none", "config"
     if value is not None and isinstance(value.get("loggedIn"), bool):
         return value["loggedIn"], value.get("authMethod"), command
     if facts["status"] and not facts["legacy"]:
@@ -58,6 +60,16 @@ def login(profile: dict, facts: dict, value: dict | None, environ: dict) -> tupl
     if facts["credential"] and not facts["credential"].endswith(":-"):
         return True, "file", "credentials"
     return None, None, None
+
+
+def provider(config: dict | None) -> str | None:
+    """The variable that holds the key of a model provider of the config's own (Codex), which needs no login with the
+    vendor; "" when it takes no key, None when there is none."""
+    table, name = (config or {}).get("model_providers"), (config or {}).get("model_provider")
+    entry = table.get(name) if isinstance(table, dict) and isinstance(name, str) else None
+    if not isinstance(entry, dict) or entry.get("requires_openai_auth"):
+        return None
+    return str(entry.get("env_key") or "")
 
 
 def onboarding(profile: dict, config: dict | None) -> bool | None:
@@ -88,7 +100,7 @@ def trouble(profile: dict, facts: dict, status: dict) -> str | None:
     if "error" in status:
         return f"the login check could not be run: {status['error']}"
     if facts["status"] and not isinstance(status.get("value"), dict):
-        return f"the login check answered with no JSON object: {' '.join(status.get('text', '').split())[:80]!r}"
+        return f"the login check's answer is not understood: {' '.join(status.get('text', '').split())[:80]!r}"
     if facts["config"] is None:
         return "the agent's config file cannot be read"
     return None
@@ -100,6 +112,6 @@ def mend(profile: dict, missing: list[str]) -> str | None:
         return f"install {profile['title']} and put '{profile['command'][0]}' on PATH"
     if profile["launch"].get("root_needs") in missing:
         return f'set {profile["launch"]["root_needs"]} = "1" in [agents.{profile["name"]}.env], or run as another user'
-    if missing == ["hasTrustDialogAccepted"]:
+    if missing == [profile["login"]["trust"]["key"]]:
         return 'accept the dialog once in the directory; with trust = "given" tmo-start does it'
     return profile["login"]["mend"] if missing else None

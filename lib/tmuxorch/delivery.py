@@ -24,7 +24,8 @@ WRAPPERS = re.compile(
 )
 UNSEEN = ("Cc", "Cf", "Cn", "Me", "Mn")  # Unicode's categories of controls, marks, and what stands for nothing
 SKINS = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # modifiers of an emoji
-WINDOW = 120  # so many characters of a long text are enough to know it by
+WINDOW = 120  # so many characters of a long text, or the end of it from so many lines on, are enough to know it by
+ROWS = 5
 
 
 def clean(text: str) -> str:
@@ -53,9 +54,10 @@ def refusal(text: str, profile: dict) -> str | None:
 
 
 def typed_form(text: str, profile: dict) -> str:
-    """The text as it is pasted."""
+    """The text as it is pasted: with a blank behind an end at which Enter would do something else than submit."""
     text = text.rstrip("\n")
-    return text + " " if text.endswith("\\") and profile["compose"].get("space_after_backslash") else text
+    blank = profile["compose"].get("blank_after")
+    return text + " " if blank and re.search(blank, text) else text
 
 
 def gate(state: str, allowed: tuple[str, ...] = ()) -> str:
@@ -83,10 +85,11 @@ def shows(shown: str, text: str, profile: dict) -> bool:
     """Whether a composer holds this text and nothing else: whole, folded to a placeholder, or scrolled."""
     folded = re.fullmatch(profile["screen"]["paste"], shown.strip())
     if folded:
-        more = int(folded[1]) if folded.re.groups and folded[1] else 0
-        return more == typed_form(text, profile).count("\n")
+        typed, told = typed_form(text, profile), folded.groupdict()
+        return len(typed) == int(told["chars"]) if "chars" in told else typed.count("\n") == int(told["lines"] or 0)
     ours, seen = bare(text), bare(shown)
-    return seen == ours or (len(seen) >= WINDOW and seen in ours)
+    scrolled = len(seen) >= WINDOW and seen in ours or shown.count("\n") >= ROWS and ours.endswith(seen)
+    return seen == ours or scrolled
 
 
 def holds_text(whole: str, text: str) -> bool:
@@ -107,6 +110,16 @@ def queued(records: list[dict], text: str) -> dict | None:
 def hooked(hooks: list[dict], text: str) -> bool:
     """Whether a hook reported the text as submitted by the composer (it does so for a queued one too)."""
     return any(h.get("hook_event_name") == "UserPromptSubmit" and holds_text(h.get("prompt") or "", text) for h in hooks)
+
+
+def told(history: list[str], text: str) -> bool:
+    """Whether the agent's history of prompts says that the composer submitted the text; it may wait for a tool to end."""
+    return any(holds_text(prompt, text) for prompt in history)
+
+
+def channels(profile: dict) -> bool:
+    """Whether the agent leaves traces that prove a submission; else its screen is all that there is."""
+    return bool(profile["traces"].keys() & {"transcript", "history"} or profile["launch"]["hooks"])
 
 
 def proof(records: list[dict], hooks: list[dict], text: str, was_busy: bool) -> tuple[str, str] | None:

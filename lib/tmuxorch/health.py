@@ -22,6 +22,8 @@ def judge(facts: dict, profile: dict, settings: dict, now: float) -> dict:
       agent       the agent's process in it
       registry    what the agent publishes (`traces.registry`)
       turn        the error that ended its last turn (`traces.last_turn`)
+      turning     busy or idle by its transcript (`traces.turn_status`), where it publishes nothing itself
+      untold      it will hold a file open for its conversation, and does not yet
       screen      the pane's screen (`screen.read`)
       launching   our launch line still waits for the agent in it to end
       launched_at, activity_at
@@ -67,16 +69,17 @@ def with_agent(facts: dict, profile: dict, settings: dict, now: float) -> dict:
     registry, shown = facts["registry"], facts["screen"]
     if shown and shown["dialog"]:
         return verdict("dialog", shown["selected"], ["screen"], dialog=shown["dialog"])
-    status = registry["status"] if registry else None
+    status = registry["status"] if registry else facts["turning"]
+    source = "registry" if registry else "transcript" if status else "screen"
     if status == "waiting":
         return verdict("dialog", registry["waiting_for"], ["registry"], dialog=kind_of(registry["waiting_for"]))
     if status == "busy" or (status is None and shown and shown["busy"]):
-        return busy(facts, settings, now, "registry" if status else "screen")
+        return busy(facts, settings, now, source)
     if facts["turn"]:
         return failed_turn(facts["turn"], profile, now)
     if shown is None:
-        return verdict("idle", None, ["registry"]) if status == "idle" else verdict("unknown", "no trace and no screen")
-    return quiet(facts, shown, status, settings, now)
+        return verdict("idle", None, [source]) if status == "idle" else verdict("unknown", "no trace and no screen")
+    return quiet(facts, shown, status, settings, now, [source, "screen"] if status else ["screen"])
 
 
 def kind_of(waiting_for: str | None) -> str:
@@ -91,12 +94,11 @@ def busy(facts: dict, settings: dict, now: float, source: str) -> dict:
     return verdict("working", None, [source])
 
 
-def quiet(facts: dict, shown: dict, status: str | None, settings: dict, now: float) -> dict:
+def quiet(facts: dict, shown: dict, status: str | None, settings: dict, now: float, sources: list[str]) -> dict:
     """Not at work by its own word or its screen: at its prompt, or not there yet."""
-    sources = ["registry", "screen"] if status else ["screen"]
+    if young(facts, settings, now) and (facts["untold"] or not shown["composer"]):
+        return verdict("starting", "the composer is not there yet", sources)
     if not shown["composer"]:
-        if young(facts, settings, now):
-            return verdict("starting", "the composer is not there yet", sources)
         return verdict("unknown", "no composer on the screen", sources)
     if status is None and shown["said"]:  # an agent without a transcript: its last words are all there is
         return verdict(shown["said"], None, sources, reset_at=limit_end(shown["said"], shown["saying"], now))

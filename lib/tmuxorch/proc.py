@@ -9,6 +9,7 @@ started (field 22 of /proc/PID/stat, elsewhere psutil's create_time), which with
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -55,6 +56,36 @@ def read(pid: int) -> dict | None:
         exe = ""
     return {"pid": pid, "ppid": int(fields[1]), "name": head.partition("(")[2], "argv": argv, "exe": exe,
             "state": fields[0], "started": fields[19]}  # fmt: skip
+
+
+def open_files(pids: list[int]) -> list[str]:
+    """The paths of the files that these processes have open; what may not be seen is left out."""
+    if not os.path.exists("/proc/self/fd"):
+        import psutil
+
+        found = []
+        for pid in pids:
+            with contextlib.suppress(psutil.Error):
+                found += [file.path for file in psutil.Process(pid).open_files()]
+        return found
+    links = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            links += [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")]
+    found = []
+    for link in links:
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(link))
+    return [path for path in found if path.startswith("/")]
+
+
+def began_at(process: dict) -> float:
+    """When a process began, in Unix seconds."""
+    try:
+        booted = next(int(line.split()[1]) for line in slurp("/proc/stat").splitlines() if line.startswith("btime "))
+    except OSError:
+        return float(process["started"])
+    return booted + int(process["started"]) / os.sysconf("SC_CLK_TCK")
 
 
 def slurp(path: str) -> str:

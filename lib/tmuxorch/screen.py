@@ -1,7 +1,7 @@
 """What a captured screen shows: pure text work by the patterns of an agent's profile.
 
 The screen alone proves little (words in it may be an answer, a quotation, a file); what is sure is its
-structure: the composer between two rules at the bottom, or a menu in its place.
+structure: the composer at the bottom, between two rules or around the cursor, or a menu in its place.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 SGR = re.compile(r"\x1b\[([0-9;:]*)m")
 OTHER = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b[()].|[\x0e\x0f]|\x1b.")
 RULE = 10  # a rule has so many of its signs at least
+MORE = "↑"  # there is more of the draft above
 TAIL = 12  # a message about the last turn stands in so many lines above the composer
 
 
@@ -52,8 +53,9 @@ def plain(line: str) -> str:
     return "".join(char for char, _, _ in cells(line)).rstrip()
 
 
-def read(text: str, looks: dict) -> dict:
-    """Read a screen (`capture-pane -p`, best with -e) by a profile's [screen] table. Returns:
+def read(text: str, looks: dict, cursor_y: int | None = None) -> dict:
+    """Read a screen (`capture-pane -p`, best with -e) by a profile's [screen] table, and by the line that the cursor
+    is in, where that is known. Returns:
 
     composer  true when the composer is there to type into
     draft     what stands in it, "" when it is empty or shows only its dim placeholder
@@ -65,7 +67,7 @@ def read(text: str, looks: dict) -> dict:
     """
     rows = text.split("\n")
     lines = [plain(row) for row in rows]
-    place = composer(lines, looks)
+    place = ruled(lines, looks) if "rule" in looks else open_composer(rows, lines, looks, cursor_y)
     found: dict = {"composer": place is not None, "draft": "", "dialog": None, "selected": None, "busy": False,
                    "said": None, "saying": ""}  # fmt: skip
     if place is None:
@@ -80,7 +82,7 @@ def read(text: str, looks: dict) -> dict:
     return found
 
 
-def composer(lines: list[str], looks: dict) -> tuple[int, int] | None:
+def ruled(lines: list[str], looks: dict) -> tuple[int, int] | None:
     """The numbers of the two rules around the composer: the last two, a sign of it right below the first.
 
     A rule may hold a few words; of a draft too tall for the screen it says that there is more above.
@@ -89,8 +91,30 @@ def composer(lines: list[str], looks: dict) -> tuple[int, int] | None:
     if len(rules) < 2:
         return None
     top, bottom = rules[-2:]
-    begins = bottom > top + 1 and (lines[top + 1].startswith(signs(looks)) or "↑" in lines[top])
+    begins = bottom > top + 1 and (lines[top + 1].startswith(signs(looks)) or MORE in lines[top])
     return (top, bottom) if begins else None
+
+
+def open_composer(rows: list[str], lines: list[str], looks: dict, cursor_y: int | None) -> tuple[int, int] | None:
+    """The numbers of the lines before and after a composer without rules: it begins with the last sign that is not dim
+    (prompts of earlier turns are) at or above the cursor, and ends with the blank line below the cursor, or above the
+    foot of the screen. None while a menu's foot is the last thing on the screen."""
+    shown = [number for number, line in enumerate(lines) if line.strip()]
+    if not shown or any_match(looks.get("menu", []), [lines[shown[-1]]]):
+        return None
+    last = shown[-1] if cursor_y is None else cursor_y
+    starts = [
+        number for number in range(min(last + 1, len(rows)))
+        if lines[number].startswith(signs(looks)) and not next(iter(cells(rows[number])))[1]
+    ]  # fmt: skip
+    if not starts:
+        return None
+    blank = [number for number in range(starts[-1] + 1, len(lines)) if not lines[number].strip()]
+    if cursor_y is None:
+        ends = [number for number in blank if number < last][-1:]
+    else:
+        ends = [number for number in blank if number > cursor_y][:1]
+    return starts[-1] - 1, ends[0] if ends else shown[-1] + 1
 
 
 def is_rule(line: str, sign: str) -> bool:
@@ -105,6 +129,8 @@ def signs(looks: dict) -> tuple[str, ...]:
 def draft(rows: list[str], looks: dict) -> str:
     """The composer's text. A placeholder is dim but for its first character, which the cursor shows in reverse."""
     parts = [cells(row) for row in rows]
+    if "rule" not in looks:  # an arrow at the right edge says that there is more above
+        parts[0] = [cell for cell in parts[0] if not (cell[0] == MORE and cell[1])]
     if "".join(char for char, _, _ in parts[0]).startswith(looks["prompt"]):
         parts[0] = parts[0][len(looks["prompt"]) :]
     typed = [cell for part in parts for cell in part if cell[0].strip()]

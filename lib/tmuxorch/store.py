@@ -315,12 +315,14 @@ class Store:
                 columns.values(),
             )
 
-    def save_looks(self, looks: list[tuple[int, dict]]) -> None:
-        """Write what one sweep saw: (agent_health id, columns) each, in one transaction."""
+    def save_looks(self, looks: list[tuple[dict, dict]]) -> None:
+        """Write what one sweep saw, in one transaction: (the agent's row as the sweep read it, columns) each. An agent
+        that was launched anew since was not seen."""
         with self.transaction():
-            for number, values in looks:
+            for agent, values in looks:
                 changes = ", ".join(f"{column} = ?" for column in values)
-                self.run(f"UPDATE agent_health SET {changes} WHERE id = ?", [*values.values(), number])
+                where = [agent["id"], agent["run"]]
+                self.run(f"UPDATE agent_health SET {changes} WHERE id = ? AND run IS ?", [*values.values(), *where])
 
     def done(self, project_id: int, role: str | None = None) -> dict | None:
         """The newest word of a role (None: of any) that its work is done, since the project was last given work."""

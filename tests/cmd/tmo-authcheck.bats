@@ -39,7 +39,7 @@ KEYS='ok installed version logged_in method expires_at trusted onboarded missing
     mkdir "$TMO_STUB_HOME"
     echo "{\"projects\": {\"$W/here\": {\"hasTrustDialogAccepted\": true}}}" >"$TMO_STUB_HOME/config.json"
     PATH=$W/bin:$PATH want 75 tmo-authcheck -a odd
-    out '.[0].auth | .ok == null and .logged_in == null and .missing == [] and (.error | contains("no JSON object"))'
+    out '.[0].auth | .ok == null and .logged_in == null and .missing == [] and (.error | contains("not understood"))'
 }
 
 @test 'rows: judged by their agent and directory; the answer is kept for a while, the credential is not' {

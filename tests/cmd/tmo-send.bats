@@ -218,3 +218,38 @@ trust_shown() { screen_of mine:0.0 | grep -q 'trust'; }
         nothing
     done
 }
+
+# An agent of which only the screen is known: our stub, by a profile that says nothing of its traces.
+plain_agent() {
+    mkdir -p "$W/agents"
+    sed -e '/^registry = /d; /^transcript = /d' -e 's/^hooks = .*/hooks = []/' -e 's/, "--settings", "{settings}"//' \
+        "$ROOT/lib/tmuxorch/agents/stub.toml" >"$W/agents/plain.toml"
+    setting agents.plain.args '["--start-s", "0.1"]'
+    project plain 'say ready'
+    enqueue plain -a plain
+    want 0 tmo-start "$ID"
+    eventually $LONG state_is "$ID/developer" idle
+}
+
+@test 'an agent without traces: submitted by its screen, which the row says' {
+    plain_agent
+    [ "$(sql 'SELECT state, evidence FROM message')" = 'submitted|screen' ] # its briefing
+    want 0 tmo-send 1/developer 'a word'
+    out '.[0] | .state == "submitted" and .evidence == "screen"'
+    [ "$(taken 'a word')" -eq 1 ]
+    tmux -S "$TMO_SOCKET" send-keys -t "$(pane_of 1/developer)" -l 'half a thought'
+    eventually $LONG state_is 1/developer draft
+    want 75 tmo-send 1/developer 'not now'
+    out '.[0] | .state == "held" and .evidence == null'
+    [ -z "$(unequal)" ] || fail "$(unequal)"
+}
+
+@test 'an agent without traces: what a dead sender left is never typed again' {
+    plain_agent
+    want 0 tmo-send -k left 1/developer 'only once'
+    # As if the sender had been killed between the Enter and its last word.
+    sql "UPDATE message SET state = 'typing', evidence = NULL, closed_at = NULL, typed_at = typed_at - 10 WHERE key = 'left'"
+    want 0 tmo-deliver
+    [ "$(sql "SELECT state FROM message WHERE key = 'left'")" = unknown ]
+    [ "$(taken 'only once')" -eq 1 ]
+}

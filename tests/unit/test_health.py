@@ -31,7 +31,8 @@ def facts(**changed):
     """An agent that waits at its empty prompt, changed."""
     known = {
         "server": "up", "pane": pane(), "processes": [SHELL, AGENT], "agent": AGENT, "registry": registry("idle"),
-        "turn": None, "screen": screen(), "launching": False, "launched_at": NOW - 3600, "activity_at": NOW - 10,
+        "turn": None, "turning": None, "untold": False,
+        "screen": screen(), "launching": False, "launched_at": NOW - 3600, "activity_at": NOW - 10,
     }  # fmt: skip
     return {**known, **changed}
 

@@ -58,7 +58,8 @@ def judged(text, claude, defaults, **facts):
     shown = screen.read(text, claude["screen"])
     known = {
         "server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "claude", "state": "S"}],
-        "agent": {"state": "S"}, "registry": None, "turn": None, "screen": shown, "launching": False,
+        "agent": {"state": "S"}, "registry": None, "turn": None, "turning": None,
+        "untold": False, "screen": shown, "launching": False,
         "launched_at": None, "activity_at": None, **facts,
     }  # fmt: skip
     return shown, health.judge(known, claude, defaults, NOW)

@@ -63,7 +63,12 @@ def find(profile: dict, processes: list[dict]) -> dict | None:
     return None
 
 
-def argv(profile: dict, hook: str, conversation: str, resume: bool = False) -> list[str]:
+def new_conversation(profile: dict) -> str | None:
+    """The id of a conversation to come; None for an agent that chooses its own."""
+    return new_id() if any("{conversation}" in word for word in profile["launch"]["new"]) else None
+
+
+def argv(profile: dict, hook: str, conversation: str | None, resume: bool = False) -> list[str]:
     """The words that launch the agent. `hook` is the path of tmo-hook."""
     launch = profile["launch"]
     settings = {"hooks": {name: [{"hooks": [{"type": "command", "command": quote(hook)}]}] for name in launch["hooks"]}}

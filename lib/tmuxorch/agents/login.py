@@ -42,8 +42,17 @@ def facts(profile: dict, directory: str, environ: dict, home: str, timeout: floa
     elif version and parts(version) < login.get("legacy_before", [0]):
         words, found["legacy"] = login["legacy"], True
     if words:
-        found["status"] = ask([*command, *words], directory, environ, timeout)
+        found["status"] = understood(login, ask([*command, *words], directory, environ, timeout))
     return found
+
+
+def understood(login: dict, said: dict) -> dict:
+    """What a login check said, with the `value` of one that speaks in words: as if it had been JSON."""
+    words = f"{said.get('text')}\n{said.pop('err', '')}"
+    for key, answer in (("logged_in", True), ("logged_out", False)):
+        if key in login and (found := re.search(login[key], words, re.M)):
+            return {**said, "value": {"loggedIn": answer, "authMethod": found[0] if answer else None}}
+    return said
 
 
 def ask(command: list[str], directory: str, environ: dict, timeout: float) -> dict:
@@ -56,12 +65,12 @@ def ask(command: list[str], directory: str, environ: dict, timeout: float) -> di
         return {"timeout": timeout}
     except (OSError, ValueError) as error:  # a directory that is gone, or whose name cannot be one
         return {"error": getattr(error, "strerror", None) or str(error)}
-    text = done.stdout.decode("utf-8", "replace").strip()
+    text, err = (stream.decode("utf-8", "replace").strip() for stream in (done.stdout, done.stderr))
     try:
         value = json.loads(text)
     except ValueError:
         value = None
-    return {"rc": done.returncode, "text": text, "value": value}
+    return {"rc": done.returncode, "text": text, "err": err, "value": value}
 
 
 def probe(profile: dict, directory: str, environ: dict, timeout: float = 60.0) -> bool:
@@ -86,14 +95,23 @@ def config_path(profile: dict, environ: dict, home: str) -> str:
 
 
 def read_config(path: str) -> dict | None:
+    """An agent's config file, JSON or TOML; {} when there is none, None when it cannot be read."""
     try:
         with open(path, encoding="utf-8") as file:
-            value = json.load(file)
+            value = parse(path, file.read())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def parse(path: str, text: str) -> object:
+    if not path.endswith(".toml"):
+        return json.loads(text)
+    import tomllib
+
+    return tomllib.loads(text)
 
 
 def fingerprint(profile: dict, home: str) -> str:
@@ -108,43 +126,50 @@ def fingerprint(profile: dict, home: str) -> str:
     return " ".join(marks)
 
 
-def trusted(config: dict | None, directory: str) -> bool | None:
-    """Whether the directory, or one above it, is trusted; None when the config cannot be read."""
+def trusted(profile: dict, config: dict | None, directory: str) -> bool | None:
+    """Whether the directory, or one above it that counts for it, is trusted; None when the config cannot be read."""
     if config is None:
         return None
-    projects = config.get("projects")
-    while isinstance(projects, dict):
-        entry = projects.get(directory)
-        if isinstance(entry, dict) and entry.get("hasTrustDialogAccepted") is True:
-            return True
-        if directory == os.path.dirname(directory):
-            break
-        directory = os.path.dirname(directory)
-    return False
+    rule, projects = profile["login"]["trust"], config.get("projects")
+    entries = [projects.get(place) for place in places(rule, directory)] if isinstance(projects, dict) else []
+    return any(isinstance(entry, dict) and entry.get(rule["key"]) == rule["value"] for entry in entries)
 
 
-def give_trust(path: str, directory: str) -> bool:
+def places(rule: dict, directory: str) -> list[str]:
+    """The directories whose trust counts for this one."""
+    above = [directory]
+    while above[-1] != os.path.dirname(above[-1]):
+        above.append(os.path.dirname(above[-1]))
+    if rule.get("within") != "repository":
+        return above
+    return [directory, *[place for place in above if os.path.exists(os.path.join(place, ".git"))][:1]]
+
+
+def give_trust(profile: dict, path: str, directory: str) -> bool:
     """Write the trust of a directory into an agent's config, if nobody changed the file meanwhile.
 
     Running agents rewrite that file: the caller looks again just before launch. False: try again.
     """
     before = stamp(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        text = ""
+    except (OSError, ValueError):
+        raise Error(f"cannot read '{path}' to trust '{directory}'") from None
     config = read_config(path)
     if config is None:
         raise Error(f"cannot read '{path}' to trust '{directory}'")
-    if trusted(config, directory):
+    if trusted(profile, config, directory):
         return True
-    projects = config.setdefault("projects", {})
-    entry = projects.setdefault(directory, {}) if isinstance(projects, dict) else None
-    if not isinstance(entry, dict):
-        raise Error(f"cannot change '{path}' to trust '{directory}': it is not as this version knows it")
-    entry["hasTrustDialogAccepted"] = True
+    new = with_trust(profile["login"]["trust"], path, text, config, directory)
     target = os.path.realpath(path)  # a link to a dotfiles repository stays one
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=".tmo-", dir=os.path.dirname(target))
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(config, file, indent=2)  # in ASCII: half a character in a cut-off prompt stays the escape it was
+            file.write(new)
             file.flush()
             os.fsync(file.fileno())
         if before is not None:
@@ -157,6 +182,29 @@ def give_trust(path: str, directory: str) -> bool:
         if temporary:
             os.unlink(temporary)
     return True
+
+
+def with_trust(rule: dict, path: str, text: str, config: dict, directory: str) -> str:
+    """The text of the config file with the trust in it. Raises Error when it says otherwise, or is not as we know it."""
+    projects = config.setdefault("projects", {})
+    entry = projects.get(directory, {}) if isinstance(projects, dict) else None
+    if not isinstance(entry, dict):
+        raise Error(f"cannot change '{path}' to trust '{directory}': it is not as this version knows it")
+    if not path.endswith(".toml"):
+        projects[directory] = {**entry, rule["key"]: rule["value"]}
+        return json.dumps(config, indent=2)  # in ASCII: half a character in a cut-off prompt stays the escape it was
+    if entry:
+        raise Error(f"'{path}' has settings of its own for '{directory}': add {rule['key']} = \"{rule['value']}\" there")
+    # Its comments and its order stay: a table of its own at the end.
+    name = json.dumps(directory, ensure_ascii=False).replace("\x7f", "\\u007f")
+    new = f'{text.rstrip()}\n\n[projects.{name}]\n{rule["key"]} = "{rule["value"]}"\n'.lstrip()
+    try:
+        known = parse(path, new)
+    except ValueError:
+        known = {}
+    if not isinstance(known, dict) or known.get("projects", {}).get(directory) != {rule["key"]: rule["value"]}:
+        raise Error(f"cannot change '{path}' to trust '{directory}': it is not as this version knows it")
+    return new
 
 
 def stamp(path: str) -> tuple | None:

@@ -1,10 +1,13 @@
-"""The traces that a running agent leaves: its session registry, its transcript, and what its hooks reported.
+"""The traces that a running agent leaves: its session registry, its transcript, the history of its composer, and what
+its hooks reported.
 
 All of them may be half-written, stale or gone at any moment: whatever cannot be read counts as not there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 import re
@@ -21,6 +24,8 @@ def registry(profile: dict, home: str, process: dict) -> dict | None:
 
     None when there is no such file, it cannot be read, or it is another process's of the same pid.
     """
+    if "registry" not in profile["traces"]:
+        return None
     path = os.path.join(home, fill(profile["traces"]["registry"], process))
     try:
         with open(path, encoding="utf-8") as file:
@@ -33,21 +38,46 @@ def registry(profile: dict, home: str, process: dict) -> dict | None:
         return None
 
 
+def held_conversation(profile: dict, home: str, files: list[str]) -> str | None:
+    """The conversation that an agent is in, by a file that it holds open for it. Of several (sub-agents have their own)
+    it is the oldest: their ids begin with the time."""
+    if "conversation" not in profile["traces"]:
+        return None
+    pattern = re.escape(os.path.join(home, profile["traces"]["conversation"])).replace(r"\{conversation\}", "([^/]+)")
+    return min((found[1] for file in files if (found := re.fullmatch(pattern, file))), default=None)
+
+
 def transcript_path(profile: dict, home: str, directory: str, conversation: str | None, hooks: list[dict]) -> str | None:
-    """Where the conversation is recorded: as the agent's own hook said, else by its rule."""
+    """Where the conversation is recorded: as the agent's own hook said, else by its rule. That may be a pattern, when
+    the name tells more than we know; every reader here takes one."""
     for hook in reversed(hooks):
         if hook.get("transcript_path") and hook.get("session_id") == conversation:
             return hook["transcript_path"]
-    if not conversation:
+    rule = profile["traces"].get("transcript")
+    if not conversation or not rule:
         return None
     slug = re.sub(r"[^A-Za-z0-9]", "-", directory)
-    return os.path.join(home, fill(profile["traces"]["transcript"], {"slug": slug, "conversation": conversation}))
+    home = glob.escape(home) if glob.has_magic(rule) else home
+    return os.path.join(home, fill(rule, {"slug": slug, "conversation": conversation}))
+
+
+def history_path(profile: dict, home: str) -> str | None:
+    """The file in which the agent's composer writes down what it submits."""
+    name = profile["traces"].get("history")
+    return os.path.join(home, name) if name else None
+
+
+def there(path: str | None) -> str | None:
+    """The file of a path or pattern, None while there is none."""
+    if not path or os.path.exists(path):
+        return path or None
+    return next(glob.iglob(path), None) if glob.has_magic(path) else None
 
 
 def size(path: str | None) -> int:
     """A file's length in bytes, 0 when it is not there."""
     try:
-        return os.stat(path).st_size if path else 0
+        return os.stat(there(path) or "").st_size
     except OSError:
         return 0
 
@@ -55,18 +85,19 @@ def size(path: str | None) -> int:
 def changed(path: str | None) -> float:
     """When a file was last changed, 0 when it is not there."""
     try:
-        return os.stat(path).st_mtime if path else 0.0
+        return os.stat(there(path) or "").st_mtime
     except OSError:
         return 0.0
 
 
 def records(path: str | None, start: int = 0) -> Iterator[dict]:
-    """The records of a transcript from a byte offset on: kind, place (its byte offset) and, by kind:
+    """The records of a transcript from a byte offset on: kind, place (its byte offset), at (Unix seconds, where it
+    tells) and, by kind:
 
-    prompt, queued: text · error: status, error, text · assistant · tool_result · dequeued · turn_end
+    prompt, queued: text · error: status, error, text · assistant · tool_result · dequeued · turn_start · turn_end
     """
     try:
-        with open(path or "", "rb") as file:
+        with open(there(path) or "", "rb") as file:
             file.seek(start)
             for line in file:
                 if line.endswith(b"\n") and (record := read_record(line)):
@@ -88,29 +119,59 @@ def tail(path: str | None) -> list[dict]:
 
 
 def read_record(line: bytes) -> dict | None:
+    """One line of a transcript; None for what says nothing of a turn, is cut off, or of a kind that we do not know."""
     try:
         raw = json.loads(line)
-        kind = raw["type"]
-        if kind == "user" and not (raw.get("isSidechain") or raw.get("isCompactSummary") or raw.get("isMeta")):
-            return read_user(raw["message"]["content"])
-        if kind == "assistant" and not raw.get("isSidechain"):
-            text = texts(raw["message"]["content"])
-            if raw.get("isApiErrorMessage"):
-                return {"kind": "error", "status": raw.get("apiErrorStatus"), "error": raw.get("error"), "text": text,
-                        "at": when(raw)}  # fmt: skip
-            return {"kind": "assistant"}
-        if kind == "attachment" and raw["attachment"]["type"] == "queued_command":
-            # What was queued goes into the running turn with the next tool result; no user record follows.
-            return {"kind": "prompt", "text": texts(raw["attachment"]["prompt"])}
-        if kind == "queue-operation":
-            if raw["operation"] == "enqueue":
-                return {"kind": "queued", "text": texts(raw.get("content") or "")}
-            return {"kind": "dequeued"}
-        if kind == "system" and raw.get("subtype") == "turn_duration":
-            return {"kind": "turn_end"}
+        record = read_event(raw["payload"]) if raw["type"] == "event_msg" else read_message(raw, raw["type"])
+        return record and {**record, "at": when(raw)}
     except (ValueError, KeyError, TypeError, AttributeError):
-        pass  # cut off by our offset, or of a kind that we do not know
+        return None
+
+
+def read_message(raw: dict, kind: str) -> dict | None:
+    """A record of Claude Code, and of whatever writes as it does."""
+    if kind == "user" and not (raw.get("isSidechain") or raw.get("isCompactSummary") or raw.get("isMeta")):
+        return read_user(raw["message"]["content"])
+    if kind == "assistant" and not raw.get("isSidechain"):
+        text = texts(raw["message"]["content"])
+        if raw.get("isApiErrorMessage"):
+            return {"kind": "error", "status": raw.get("apiErrorStatus"), "error": raw.get("error"), "text": text}
+        return {"kind": "assistant"}
+    if kind == "attachment" and raw["attachment"]["type"] == "queued_command":
+        # What was queued goes into the running turn with the next tool result; no user record follows.
+        return {"kind": "prompt", "text": texts(raw["attachment"]["prompt"])}
+    if kind == "queue-operation":
+        if raw["operation"] == "enqueue":
+            return {"kind": "queued", "text": texts(raw.get("content") or "")}
+        return {"kind": "dequeued"}
+    if kind == "system" and raw.get("subtype") == "turn_duration":
+        return {"kind": "turn_end"}
     return None
+
+
+def read_event(event: dict) -> dict | None:
+    """An event of a rollout of Codex: how a turn goes on."""
+    kind, item = event["type"], event.get("item") or {}
+    if kind == "task_started":
+        return {"kind": "turn_start"}
+    if kind == "turn_aborted":
+        return {"kind": "turn_end"}
+    if kind == "task_complete":
+        return read_failure(event["error"]) if event.get("error") else {"kind": "turn_end"}
+    if kind == "item_completed" and item["type"] == "UserMessage":
+        return {"kind": "prompt", "text": texts(item["content"])}
+    if kind == "item_completed" and item.get("source") == "user_shell":
+        return {"kind": "prompt", "text": "!" + item["command"][-1]}
+    if kind == "item_completed":
+        return {"kind": "assistant"} if item["type"] == "AgentMessage" else {"kind": "tool_result"}
+    return None
+
+
+def read_failure(error: dict) -> dict:
+    """Why a turn of Codex failed: a word, or a word with an HTTP status below it."""
+    why = error.get("codex_error_info")
+    word, facts = next(iter(why.items())) if isinstance(why, dict) else (why, {})
+    return {"kind": "error", "status": (facts or {}).get("http_status_code"), "error": word, "text": error["message"]}
 
 
 def read_user(content: object) -> dict:
@@ -164,6 +225,35 @@ def hooks(path: str | None, start: int = 0) -> list[dict]:
             place += 1
         place = text.find('{"at":', place)
     return found
+
+
+def history(path: str | None, start: int, conversation: str | None) -> list[str]:
+    """What the agent's composer submitted in a conversation, by its history, from a byte offset on."""
+    found = []
+    try:
+        with open(path or "", "rb") as file:
+            file.seek(start)
+            for line in file:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    entry = json.loads(line)
+                    if entry["session_id"] == conversation:
+                        found.append(entry["text"])
+    except OSError:
+        pass
+    return found
+
+
+def turn_status(records: list[dict], since: float) -> str | None:
+    """busy or idle by the last turn since the agent's process began (what one before it left open is over), None when
+    there was none."""
+    for record in reversed(records):
+        if (record["at"] or since) < since:
+            return None
+        if record["kind"] in ("turn_end", "error"):
+            return "idle"
+        if record["kind"] in ("turn_start", "prompt", "assistant", "tool_result"):
+            return "busy"
+    return None
 
 
 def last_turn(records: list[dict], since: float = 0.0) -> dict | None:

@@ -56,7 +56,8 @@ class Launcher:
         resume = bool(conversation) and traces.begun(path)
         values = {
             "agent": project["agent"], "run": agents.new_id(), "agent_home": home, "launched_at": now(),
-            "conversation_id": conversation if resume else agents.new_id(), "state": "starting", "since_at": now(),
+            "conversation_id": conversation if resume else agents.new_conversation(profile), "state": "starting",
+            "since_at": now(),
             "confirmed": 0, "detail": None, "dialog": None, "is_stuck": 0, "stuck_since": None,
         }  # fmt: skip
         if kind == "start":
@@ -100,10 +101,10 @@ class Launcher:
         profile = agents.profile(self.config, project["agent"])
         home = agents.home(profile, self.config.environ)
         path = login.config_path(profile, self.config.environ, home)
-        if self.config["trust"] != "given" or login.trusted(login.read_config(path), project["project_path"]):
+        if self.config["trust"] != "given" or login.trusted(profile, login.read_config(path), project["project_path"]):
             return
         for _ in range(20):  # running agents rewrite the file: each time it is read anew
-            if login.give_trust(path, project["project_path"]):
+            if login.give_trust(profile, path, project["project_path"]):
                 self.db.event("trust", "given", self.actor, project_id=project["id"], why=project["project_path"])
                 return
         raise Error(f"cannot write '{path}': it changes all the time")
@@ -268,7 +269,7 @@ def moved(server: tmux.Tmux, pane: dict, profile: dict, kind: str, item: str) ->
 def shown_item(server: tmux.Tmux, pane: dict, profile: dict, kind: str) -> str | None:
     """The selected item of the dialog, None when this dialog is not on the screen."""
     shot = server.captures([pane["pane_id"]]).get(pane["pane_id"])
-    found = screen.read(shot["text"], profile["screen"]) if shot else {"dialog": None}
+    found = screen.read(shot["text"], profile["screen"], shot["cursor_y"]) if shot else {"dialog": None}
     return found["selected"] if found["dialog"] == kind else None
 
 

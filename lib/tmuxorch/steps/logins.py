@@ -29,7 +29,7 @@ class Logins:
         else:
             facts = {**login.facts(profile, directory, environ, home), "checked_at": now()}
             self.db.save_auth_check(agent, directory, {**facts, "config": None})
-        trusted = login.trusted(facts["config"], directory)
+        trusted = login.trusted(profile, facts["config"], directory)
         return auth.judge(profile, facts, trusted, environ, facts["checked_at"])
 
     def environment(self, profile: dict) -> dict:
@@ -39,12 +39,15 @@ class Logins:
                 self.server_environment = tmux.Tmux(self.config.socket, self.config["tmux_timeout_s"]).environment()
             except (tmux.NoServer, tmux.Gone, Later):
                 self.server_environment = {}
-        seen = {
-            name: self.server_environment[name]
-            for name in profile["login"]["environment"]
-            if name in self.server_environment
-        }
+        names = [*profile["login"]["environment"], *self.provider_key(profile)]
+        seen = {name: self.server_environment[name] for name in names if name in self.server_environment}
         return {**self.config.environ, **seen, **profile["env"]}
+
+    def provider_key(self, profile: dict) -> list[str]:
+        """The variable that a model provider of the agent's config takes its key from."""
+        home = agents.home(profile, self.config.environ)
+        key = auth.provider(login.read_config(login.config_path(profile, self.config.environ, home)))
+        return [key] if key else []
 
     def add(self, row: dict) -> dict:
         """A row with its `auth`: null where there is no agent, null and an error where it cannot be judged."""

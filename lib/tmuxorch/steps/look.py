@@ -12,7 +12,7 @@ from .. import agents, delivery, health, screen, store, tmux
 from ..agents import traces
 from ..cli import is_agent
 from ..config import Config
-from ..proc import trees
+from ..proc import began_at, open_files, trees
 from .panes import Panes
 
 
@@ -22,6 +22,7 @@ class Look(Panes):
     def __init__(self, config: Config, db: store.Store | None, now: float) -> None:
         super().__init__(config, db, now)
         self.profiles: dict[str, dict] = {}
+        self.conversations: dict[tuple, str] = {}
 
     def profile(self, name: str) -> dict:
         if name not in self.profiles:
@@ -68,9 +69,10 @@ class Look(Panes):
         pane = self.by_id.get(row["pane_id"])
         facts: dict = {
             "server": self.server, "pane": pane, "processes": [], "agent": None, "registry": None, "turn": None,
-            "screen": None, "launched_at": known.get("launched_at"), "activity_at": None, "known": known,
+            "turning": None, "untold": False, "screen": None, "launched_at": known.get("launched_at"),
+            "activity_at": None, "known": known,
             "conversation_id": known.get("conversation_id"), "transcript": None, "profile": None,
-            "launching": False, "hooks_path": self.hooks_path(known.get("run")),
+            "launching": False, "hooks_path": self.hooks_path(known.get("run")), "history_path": None,
         }  # fmt: skip
         if pane is None or pane["pane_dead"]:
             return facts
@@ -103,17 +105,31 @@ class Look(Panes):
             facts["conversation_id"] = hook.get("session_id") or facts["conversation_id"]
         if facts["agent"]:
             facts["registry"] = traces.registry(profile, home, facts["agent"])
-        if facts["registry"] and facts["registry"]["conversation_id"]:
-            facts["conversation_id"] = facts["registry"]["conversation_id"]
+            facts["conversation_id"] = self.present_conversation(facts) or facts["conversation_id"]
+        if facts["conversation_id"]:
+            self.conversations[row["project_id"], row["role"]] = facts["conversation_id"]
+        facts["untold"] = "conversation" in profile["traces"] and not facts["conversation_id"]
         path = traces.transcript_path(profile, home, row["directory"], facts["conversation_id"], hooks)
-        facts["transcript"] = path
-        facts["turn"] = traces.last_turn(traces.tail(path), facts["launched_at"] or 0.0)
+        facts["transcript"], facts["history_path"] = path, traces.history_path(profile, home)
+        tail = traces.tail(path)
+        facts["turn"] = traces.last_turn(tail, facts["launched_at"] or 0.0)
+        if facts["agent"] and "registry" not in profile["traces"]:
+            facts["turning"] = traces.turn_status(tail, began_at(facts["agent"]))
         moved = [
             traces.changed(path),
             traces.changed(facts["hooks_path"]),
             traces.changed(f"{row['directory']}/.git/logs/HEAD"),
         ]
         facts["activity_at"] = min(max(moved), self.now) or None
+
+    def present_conversation(self, facts: dict) -> str | None:
+        """The conversation that the agent is in now, by its registry, or by the file that it holds open for it."""
+        if facts["registry"]:
+            return facts["registry"]["conversation_id"]
+        if "conversation" not in facts["profile"]["traces"]:
+            return None
+        pids = [process["pid"] for process in facts["processes"]]
+        return traces.held_conversation(facts["profile"], facts["home"], open_files(pids))
 
     def hooks_path(self, run: str | None) -> str | None:
         return os.path.join(self.config.state_dir, "hooks", f"{run}.jsonl") if run else None
@@ -125,7 +141,7 @@ class Look(Panes):
         shots = self.tmux.captures([one["pane"]["pane_id"] for one in open_ones])
         for one in open_ones:
             shot = shots.get(one["pane"]["pane_id"])
-            one["screen"] = screen.read(shot["text"], one["profile"]["screen"]) if shot else None
+            one["screen"] = screen.read(shot["text"], one["profile"]["screen"], shot["cursor_y"]) if shot else None
 
     def server_ended(self) -> bool:
         """The tmux server that the running projects were recorded on is proven gone: theirs may all be missing."""
@@ -172,7 +188,8 @@ class Look(Panes):
         for row, verdict in zip(rows, verdicts, strict=True):
             known = self.known.get((row["project_id"], row["role"]))
             if known and self.db:
-                looks.append((known["id"], columns(row, verdict, known, self.now)))
+                seen = self.conversations.get((row["project_id"], row["role"])) or known["conversation_id"]
+                looks.append((known, {**columns(row, verdict, known, self.now), "conversation_id": seen}))
         if looks and self.db:
             self.db.save_looks(looks)
 
@@ -180,7 +197,8 @@ class Look(Panes):
 def screen_only(shown: dict, profile: dict, config: Config, now: float) -> dict:
     """The `health` that a recorded screen alone tells."""
     facts = {"server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "agent"}], "agent": {"state": "S"},
-             "registry": None, "turn": None, "screen": shown, "launched_at": None, "launching": False,
+             "registry": None, "turn": None, "turning": None, "untold": False, "screen": shown,
+             "launched_at": None, "launching": False,
              "activity_at": None}  # fmt: skip
     return health.settle(health.judge(facts, profile, config, now), None, "nothing", None, config, now)
 

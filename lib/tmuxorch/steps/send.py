@@ -136,10 +136,11 @@ class Sender:
         for other in self.db.typed_lately(pane_id, now() - SETTLE_S, message["id"]):
             if not delivery.holds_text(other["text"], message["text"]):
                 continue
-            if not delivery.taken(list(traces.records(other["transcript"], other["transcript_at"] or 0)), other["text"]):
+            records = list(traces.records(other["transcript"], other["transcript_at"] or 0))
+            if other["transcript"] and not delivery.taken(records, other["text"]):
                 return True
             path = os.path.join(self.config.state_dir, "hooks", f"{other['run']}.jsonl")
-            if other["run"] and not delivery.hooked(traces.hooks(path, other["hook_at"] or 0), other["text"]):
+            if os.path.exists(path) and not delivery.hooked(traces.hooks(path, other["hook_at"] or 0), other["text"]):
                 return True
         return False
 
@@ -159,7 +160,8 @@ class Sender:
             return "the composer is not on the screen"
         if shown["draft"]:
             return "the composer holds a draft"
-        if not facts["transcript"] and not facts["hooks_path"] and facts["profile"]["traces"].get("transcript"):
+        profile, hooked = facts["profile"], facts["hooks_path"] and facts["profile"]["launch"]["hooks"]
+        if profile["traces"].get("transcript") and not facts["transcript"] and not hooked:
             # In a pane that we did not launch, the composer may be up before the agent's registry is.
             return "the agent has not told its conversation yet: nothing could prove that the text was taken up"
         if self.db.typed_since(facts["pane"]["pane_id"], now() - 60) >= self.config["pane_messages_per_minute"]:
@@ -173,7 +175,8 @@ class Sender:
             "state": "typing", "reason": None, "pane_id": pane["pane_id"], "pane_pid": pane["pane_pid"],
             "server": pane["server"], "run": pane["@tmo_run"] or None, "conversation_id": facts["conversation_id"],
             "transcript": facts["transcript"], "transcript_at": traces.size(facts["transcript"]),
-            "hook_at": traces.size(facts["hooks_path"]), "typed_at": now(), "attempts": message["attempts"] + 1,
+            "hook_at": traces.size(facts["hooks_path"]), "history_at": traces.size(facts["history_path"]),
+            "typed_at": now(), "attempts": message["attempts"] + 1,
         }  # fmt: skip
         if not self.db.update("message", {"key": message["key"], "state": message["state"]}, noted):
             return self.db.message(message["key"]) or message
@@ -193,7 +196,8 @@ class Sender:
             nonlocal presses, again_at
             ours = presses < PRESSES and time.monotonic() >= again_at and self.shown(message, facts)
             waits = ours and not presses  # in the composer, before any Enter: nothing can prove it yet
-            if not waits and (proved := self.proof(message, facts, was_busy)):
+            late = time.monotonic() >= again_at
+            if not waits and (proved := self.proof(message, facts, was_busy, late)):
                 return proved
             if ours:
                 pane, key = facts["pane"], facts["profile"]["compose"]["submit"]
@@ -204,13 +208,17 @@ class Sender:
 
         return until(closed, wait_s, POLL_S) or self.unproved(message, facts)
 
-    def proof(self, message: dict, facts: dict, was_busy: bool) -> dict | None:
-        """The row of a message that something proves by now to have been taken up or queued."""
+    def proof(self, message: dict, facts: dict, was_busy: bool, late: bool) -> dict | None:
+        """The row of a message that something proves by now to have been taken up or queued. late: what is not taken up
+        by now waits inside the agent."""
+        if not delivery.channels(facts["profile"]):
+            return self.seen(message, facts, was_busy)
         records = list(traces.records(message["transcript"], message["transcript_at"]))
         hooks = traces.hooks(facts["hooks_path"], message["hook_at"])
         proved = delivery.proof(records, hooks, message["text"], was_busy)
         if not proved:
-            return None
+            queued = was_busy and late and self.told(message, facts)
+            return self.close(message, "accepted", None, "history") if queued else None
         found = delivery.taken(records, message["text"])
         return self.close(message, proved[0], None, proved[1], found["place"] if found else None)
 
@@ -218,12 +226,28 @@ class Sender:
         """What can be said when the wait for evidence is over."""
         if delivery.hooked(traces.hooks(facts["hooks_path"], message["hook_at"]), message["text"]):
             return self.close(message, "accepted", None, "hook")
+        if self.told(message, facts):
+            return self.close(message, "accepted", None, "history")
         if self.shown(message, facts):
             return self.close(message, "typed", "Enter did not submit the text")
         return self.close(message, "unknown", "the text left the composer, and nothing proves that it was taken up")
 
+    def seen(self, message: dict, facts: dict, was_busy: bool) -> dict | None:
+        """The row of a message to an agent without traces, once it began to work or its composer is empty."""
+        began = not was_busy and self.busy(facts)
+        if began or self.draft(facts) == "":
+            return self.close(message, "submitted", None, "registry" if began else "screen")
+        return None
+
+    def told(self, message: dict, facts: dict) -> bool:
+        """Whether the agent's history of prompts holds the message."""
+        history = traces.history(facts["history_path"], message["history_at"] or 0, message["conversation_id"])
+        return delivery.told(history, message["text"])
+
     def busy(self, facts: dict) -> bool:
         """Whether the agent works as Enter is pressed: then a hook only proves that the text was queued inside it."""
+        if "registry" not in facts["profile"]["traces"]:
+            return facts["turning"] == "busy"
         entry = traces.registry(facts["profile"], facts["home"], facts["agent"])
         return entry is not None and entry["status"] == "busy"
 
@@ -236,7 +260,7 @@ class Sender:
         """What the composer holds now; None when it is not on the screen."""
         pane_id = facts["pane"]["pane_id"]
         shot = self.tmux.captures([pane_id]).get(pane_id)
-        found = screen.read(shot["text"], facts["profile"]["screen"]) if shot else None
+        found = screen.read(shot["text"], facts["profile"]["screen"], shot["cursor_y"]) if shot else None
         return found["draft"] if found and found["composer"] else None
 
     def close(
@@ -282,7 +306,7 @@ class Sender:
             return self.settle_alive(message, facts)
         if alive or now() - (message["typed_at"] or 0) < SETTLE_S:
             return message
-        if not os.path.exists(message["transcript"] or ""):
+        if not traces.there(message["transcript"]):
             return self.close(message, "unknown", "the agent ended, and it left no transcript to prove what it took up")
         return self.close(message, "queued", "the agent ended before it took the message up")
 
@@ -294,11 +318,17 @@ class Sender:
             return message
         if delivery.hooked(traces.hooks(facts["hooks_path"], message["hook_at"]), message["text"]):
             return self.close(message, "submitted", None, "hook")
+        if self.told(message, facts):
+            return self.close(message, "accepted", None, "history")
         draft = self.draft(facts)
         if draft is None:
             return message  # a dialog hides what the composer holds
         if draft:
             return self.close(message, "typed", "the composer holds the text together with something else")
+        if not delivery.channels(facts["profile"]):
+            return self.close(
+                message, "unknown", "its sender died, and the agent leaves no traces to prove what became of it"
+            )
         return self.close(message, "queued", "its sender died, and the agent never saw it")
 
 

@@ -9,7 +9,7 @@ import os
 
 from .. import git
 from .. import project as projects
-from ..agents import new_id
+from ..agents import new_id, profile
 from ..config import Config
 from ..errors import LATER, NO, OK, Error, Later
 from ..store import Store, host, now
@@ -103,16 +103,15 @@ class Starter:
     def authenticated(self, project: dict) -> bool:
         """Check the login in the project's directory; where it is missing, a hold and a word on how to mend it."""
         auth = self.logins.check(project["agent"], project["project_path"])
-        blocking = [name for name in auth["missing"] if name != "hasTrustDialogAccepted"]
+        trust = profile(self.config, project["agent"])["login"]["trust"]["key"]
+        blocking = [name for name in auth["missing"] if name != trust]
         if blocking:
             why = f"{project['agent']} lacks {', '.join(blocking)}: {auth['mend']}"
             if self.db.set_hold(f"agent/{project['agent']}", "login", ACTOR, why):
                 self.troubles.append(f"project {project['id']} waits: {why}")
             return self.waits(project, why)
         if auth["trusted"] is False and self.config["trust"] == "required":
-            return self.waits(
-                project, f"{project['agent']} lacks hasTrustDialogAccepted in '{project['project_path']}': {auth['mend']}"
-            )
+            return self.waits(project, f"{project['agent']} lacks {trust} in '{project['project_path']}': {auth['mend']}")
         if auth["logged_in"] is None:
             return self.waits(project, f"the login of {project['agent']} cannot be told: {auth['error']}")
         self.move(project, "auth_complete", f"logged in by {auth['method']}")
