@@ -1,4 +1,4 @@
-"""The real program is installed once into .cache/agents, and the tests are run against it and against our stub."""
+"""The real programs are installed once into .cache/agents, and the tests are run against them and against our stub."""
 
 import contextlib
 import fcntl
@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Claude, Stub, World
+from harness import ROOT, Claude, Codex, Stub, World
 
-VERSION = "2.1.330"  # of @anthropic-ai/claude-code: the one place
+PACKAGES = {"claude": ("@anthropic-ai/claude-code", "2.1.330"), "codex": ("@openai/codex", "0.169.0")}  # the one place
 CACHE = ROOT / ".cache" / "agents"
-PROGRAMS = {"stub": Stub, "claude": Claude}
+PROGRAMS = {"stub": Stub, "claude": Claude, "codex": Codex}
 # What npm says when the registry cannot be reached, or lets nobody in. Anything else is our failure.
 REFUSED = re.compile(
     r"code (E401|E403|E429|E5\d\d|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH"
@@ -48,21 +48,22 @@ def locked(path):
         yield
 
 
-def works(folder):
-    program = folder / "node_modules" / ".bin" / "claude"
+def works(folder, name):
+    program = folder / "node_modules" / ".bin" / name
     if not os.access(program, os.X_OK):
         return False
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    env = {"PATH": f"{os.path.dirname(shutil.which('node') or '/')}:/usr/bin:/bin", "HOME": str(folder)}
     done = subprocess.run([program, "--version"], env=env, capture_output=True, text=True, timeout=120, check=False)
-    return done.stdout.split()[:1] == [VERSION]
+    return PACKAGES[name][1] in done.stdout.split()
 
 
-def install():
-    """The folder of the installed program; skips the test where the registry refuses."""
-    folder = CACHE / f"claude-code-{VERSION}"
+def install(name):
+    """The folder of an installed program; skips the test where the registry refuses."""
+    package, version = PACKAGES[name]
+    folder = CACHE / f"{package.rpartition('/')[2]}-{version}"
     CACHE.mkdir(parents=True, exist_ok=True)
     with locked(CACHE / "lock"):
-        if works(folder):
+        if works(folder, name):
             return folder
         for tool in ("node", "npm"):
             if not shutil.which(tool):
@@ -71,33 +72,36 @@ def install():
         new = folder.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        words = ["npm", "install", "--prefix", new, "--no-audit", "--no-fund", f"@anthropic-ai/claude-code@{VERSION}"]
+        words = ["npm", "install", "--prefix", new, "--no-audit", "--no-fund", f"{package}@{version}"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
         if done.returncode and REFUSED.search(done.stderr):
             pytest.skip(f"the registry refused: {REFUSED.search(done.stderr)[0]}")
         if done.returncode:
             pytest.fail(f"npm install: {done.stderr[-2000:]}", pytrace=False)
-        if not works(new):  # npm may be told not to run install scripts: this one puts the binary in its place
-            script = new / "node_modules" / "@anthropic-ai" / "claude-code" / "install.cjs"
+        script = new / "node_modules" / package / "install.cjs"
+        if not works(new, name) and script.exists():  # npm may be told not to run it: it puts the binary in its place
             subprocess.run(["node", script], cwd=script.parent, capture_output=True, timeout=300, check=False)
-        if not works(new):
-            pytest.fail(f"the installed program does not say that it is {VERSION}: {done.stdout[-1000:]}", pytrace=False)
+        if not works(new, name):
+            pytest.fail(f"the installed program does not say that it is {version}: {done.stdout[-1000:]}", pytrace=False)
         os.rename(new, folder)
         return folder
 
 
 @pytest.fixture(scope="session")
-def claude():
-    """The real program's path."""
-    Claude.program = Path(install() / "node_modules" / ".bin" / "claude")
-    return Claude.program
+def real():
+    """A real program with its path, by its name; installed when it is first asked for."""
+
+    def get(name):
+        if not hasattr(PROGRAMS[name], "program"):
+            PROGRAMS[name].program = Path(install(name) / "node_modules" / ".bin" / name)
+        return PROGRAMS[name]
+
+    return get
 
 
 @pytest.fixture
-def program(request):
-    if request.param != "stub":
-        request.getfixturevalue("claude")
-    return PROGRAMS[request.param]
+def program(request, real):
+    return Stub if request.param == "stub" else real(request.param)
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
-"""What the tests share: a private world, and in it one of two agent programs behind one interface.
+"""What the tests share: a private world, and in it one of the agent programs behind one interface.
 
-The same test code runs against our stub and against the real program. What an agent really took up is not asked of
+The same test code runs against our stub and against the real programs. What an agent really took up is not asked of
 our commands but of the other side: the stub's journal, or the log of the model server that the real program talks to.
 """
 
+import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -180,6 +182,10 @@ class World:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query, values)]
 
+    def write(self, query):
+        with sqlite3.connect(self.env["TMO_DB"], timeout=10) as connection:
+            connection.execute(query)
+
     def delivered(self, key, states=("submitted",)):
         """Run tmo-deliver, as cron does, until this message is in one of these states; its row."""
 
@@ -316,21 +322,11 @@ class Pane:
 
     def is_empty(self):
         """Nothing stands in its composer but perhaps a dim placeholder."""
-        lines = self.screen("-e").split("\n")
-        rules = [number for number, line in enumerate(lines) if "─" * 10 in line]
-        text = "\n".join(lines[rules[-2] + 1 : rules[-1]]) if len(rules) > 1 else "none"
-        text = re.sub(
-            r"\x1b\[7m(?:\x1b\[[0-9;]*m)*.\x1b\[0;2m.*", "", text
-        )  # the first character under the cursor, the rest dim
-        return not re.sub(r"\x1b\[[0-9;]*m", "", text).strip("❯\xa0 \n")
+        return self.program.is_empty(self)
 
     def composer(self):
-        """The text between the last two rules, None where there is no composer."""
-        lines = self.screen().split("\n")
-        rules = [number for number, line in enumerate(lines) if line.startswith("─" * 10)]
-        if len(rules) < 2 or rules[-1] < rules[-2] + 2 or lines[rules[-2] + 1][:1] not in ("❯", "!"):
-            return None
-        return "\n".join(line[2:].rstrip() for line in lines[rules[-2] + 1 : rules[-1]])
+        """The composer's text, None where there is none."""
+        return self.program.composer(self)
 
     def agent(self):
         """The agent's process below the pane, None when there is none."""
@@ -347,7 +343,7 @@ class Pane:
     def registry(self):
         """What the agent publishes of itself, {} when it does not."""
         process = self.agent()
-        return self.program.registry(process.pid) if process else {}
+        return self.program.registry(process.pid, self) if process else {}
 
     def status(self, wanted):
         until(
@@ -392,6 +388,9 @@ class Program:
 
     name = ""
     names: set = set()
+    sign = "❯"
+    asks = "Do you want to proceed?"
+    stopped = "suspended"
 
     def __init__(self, world, tui, args):
         self.world, self.tui, self.more = world, tui, args
@@ -412,7 +411,23 @@ class Program:
         until(lambda: self.taken(text) >= times, lambda: f"{text[:200]!r} to be taken up; it was: {self.prompts()!r:.2000}")
         assert self.taken(text) == times
 
-    def registry(self, pid):
+    def is_empty(self, pane):
+        lines = pane.screen("-e").split("\n")
+        rules = [number for number, line in enumerate(lines) if "─" * 10 in line]
+        text = "\n".join(lines[rules[-2] + 1 : rules[-1]]) if len(rules) > 1 else "none"
+        # The first character under the cursor, the rest dim.
+        text = re.sub(r"\x1b\[7m(?:\x1b\[[0-9;]*m)*.\x1b\[0;2m.*", "", text)
+        return not re.sub(r"\x1b\[[0-9;]*m", "", text).strip("❯\xa0 \n")
+
+    def composer(self, pane):
+        """The text between the last two rules."""
+        lines = pane.screen().split("\n")
+        rules = [number for number, line in enumerate(lines) if line.startswith("─" * 10)]
+        if len(rules) < 2 or rules[-1] < rules[-2] + 2 or lines[rules[-2] + 1][:1] not in ("❯", "!"):
+            return None
+        return "\n".join(line[2:].rstrip() for line in lines[rules[-2] + 1 : rules[-1]])
+
+    def registry(self, pid, pane=None):
         try:
             with open(self.agent_home() / "sessions" / f"{pid}.json", encoding="utf-8") as file:
                 return json.load(file)
@@ -471,9 +486,11 @@ class Stub(Program):
         path.write_text(json.dumps(config))
 
 
-class Claude(Program):
-    name, names = "claude", {"claude", "claude.exe"}
+class Real(Program):
+    """A real program, which talks to our model server."""
+
     program: Path  # where conftest.py installed it
+    insists: set = set()  # hosts that no setting keeps it from; our proxy does
 
     def set_up(self):
         world = self.world
@@ -482,41 +499,20 @@ class Claude(Program):
         self.answer()
         self.server = ModelServer(self.script, self.log)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-        os.symlink(self.program, world.dir / "bin" / "claude")
+        os.symlink(self.program, world.dir / "bin" / self.name)
         gate = world.dir / "bin" / "gate"
         gate.write_text('#!/bin/sh\nuntil [ -e "$1" ]; do sleep 0.05; done\n')
         gate.chmod(0o755)
-        self.config_file = world.home / ".claude.json"
-        config = {"hasCompletedOnboarding": True, "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
-        self.config_file.write_text(json.dumps(config))
-        (world.home / ".claude").mkdir()
-        settings = {"tui": "default"} if self.tui == "classic" else {}
-        (world.home / ".claude" / "settings.json").write_text(json.dumps(settings))
 
     def close(self):
         self.server.close()
-
-    def agent_home(self):
-        return self.world.home / ".claude"
-
-    def environment(self):
-        return {
-            "ANTHROPIC_BASE_URL": self.server.url, "ANTHROPIC_API_KEY": KEY, "HTTP_PROXY": self.server.url,
-            "HTTPS_PROXY": self.server.url, "NO_PROXY": "127.0.0.1", **QUIET,
-        }  # fmt: skip
-
-    def args(self):
-        return self.more or ["--permission-mode", "manual", "--allowedTools", "Bash(gate *)"]
-
-    def argv(self, *more):
-        return ["claude", *self.args(), *more]
 
     def requests(self):
         """What the main conversations asked of the model, oldest first."""
         return [row for row in lines_of(self.log) if row["main"]]
 
     def elsewhere(self):
-        return sorted({row["elsewhere"] for row in lines_of(self.log) if "elsewhere" in row})
+        return sorted({row["elsewhere"] for row in lines_of(self.log) if "elsewhere" in row} - self.insists)
 
     def prompts(self):
         """The texts of the user in each conversation, as the model saw them last."""
@@ -535,6 +531,40 @@ class Claude(Program):
             self.rules.append({"match": re.escape(text), "steps": [*steps, {"say": "That is done."}]})
             self.answer()
         return text
+
+    def log_in(self):
+        """The server takes the key again."""
+        self.rules = [rule for rule in self.rules if rule["steps"][0].get("status") != 401]
+        self.answer()
+
+
+class Claude(Real):
+    name, names = "claude", {"claude", "claude.exe"}
+
+    def set_up(self):
+        super().set_up()
+        world = self.world
+        self.config_file = world.home / ".claude.json"
+        config = {"hasCompletedOnboarding": True, "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
+        self.config_file.write_text(json.dumps(config))
+        (world.home / ".claude").mkdir()
+        settings = {"tui": "default"} if self.tui == "classic" else {}
+        (world.home / ".claude" / "settings.json").write_text(json.dumps(settings))
+
+    def agent_home(self):
+        return self.world.home / ".claude"
+
+    def environment(self):
+        return {
+            "ANTHROPIC_BASE_URL": self.server.url, "ANTHROPIC_API_KEY": KEY, "HTTP_PROXY": self.server.url,
+            "HTTPS_PROXY": self.server.url, "NO_PROXY": "127.0.0.1", **QUIET,
+        }  # fmt: skip
+
+    def args(self):
+        return self.more or ["--permission-mode", "manual", "--allowedTools", "Bash(gate *)"]
+
+    def argv(self, *more):
+        return ["claude", *self.args(), *more]
 
     def step(self, verb, *arguments):
         argument = arguments[0] if arguments else ""
@@ -562,12 +592,127 @@ class Claude(Program):
         command = f"gate {argument}" if verb == "wait" else argument
         return {"tool": "Bash", "input": {"command": command, "description": "a step of the script"}}
 
-    def log_in(self):
-        """The server takes the key again."""
-        self.rules = [rule for rule in self.rules if rule["steps"][0].get("status") != 401]
-        self.answer()
-
     def trust(self, directory, given=True):
         config = json.loads(self.config_file.read_text())
         config.setdefault("projects", {})[str(directory)] = {"hasTrustDialogAccepted": given}
         self.config_file.write_text(json.dumps(config))
+
+
+class Codex(Real):
+    name, names = "codex", {"codex"}
+    insists = {"raw.githubusercontent.com:443"}  # its announcements
+    sign = "›"
+    asks = "Would you like to run the following command?"
+    stopped = "Stopped"
+
+    def set_up(self):
+        super().set_up()
+        self.agent_home().mkdir()
+        self.config_file.write_text(
+            f'''model = "model"
+model_provider = "own"
+check_for_update_on_startup = false
+[model_providers.own]
+name = "own"
+base_url = "{self.server.url}/v1"
+wire_api = "responses"
+env_key = "OWN_KEY"
+request_max_retries = 0
+stream_max_retries = 0
+[analytics]
+enabled = false
+[features]
+plugins = false
+apps = false
+'''
+        )
+
+    def agent_home(self):
+        return self.world.home / ".codex"
+
+    @property
+    def config_file(self):
+        return self.agent_home() / "config.toml"
+
+    def environment(self):
+        node = os.path.dirname(shutil.which("node"))
+        return {
+            "OWN_KEY": "made-up", "HTTP_PROXY": self.server.url, "HTTPS_PROXY": self.server.url, "NO_PROXY": "127.0.0.1",
+            "PATH": f"{self.world.env['PATH']}:{node}",
+        }  # fmt: skip
+
+    def args(self):
+        return self.more or ["--ask-for-approval", "on-request", "--sandbox", "workspace-write",
+                             *(["--no-alt-screen"] if self.tui == "classic" else [])]  # fmt: skip
+
+    def argv(self, *more):
+        return ["codex", "--no-daemon", *self.args(), *more]
+
+    def step(self, verb, *arguments):
+        argument = arguments[0] if arguments else ""
+        if verb == "say":
+            return {"say": argument}
+        if verb == "work":
+            return {"say": " ".join(["word"] * int(float(argument) * 10)), "words_s": 0.1}
+        if verb == "silent":
+            return {"say": "late", "wait": str(argument)}
+        if verb == "context-full":
+            return {"status": 400, "type": "invalid_request_error", "code": "context_length_exceeded", "message": "too long"}
+        if verb == "login-lost":
+            return {"status": 401, "type": "invalid_request_error", "code": "invalid_api_key", "message": "wrong key"}
+        if verb == "limit":
+            return {
+                "status": 429,
+                "type": "usage_limit_reached",
+                "message": "limit",
+                "resets_at": int(time.time()) + argument,
+            }
+        if verb == "error":
+            return {"status": argument, "type": "server_error", "message": "trouble"}
+        if verb == "write":
+            command = f"printf '%s\\n' {shlex.quote(arguments[1])} >{shlex.quote(argument)}"
+            return {"tool": "exec_command", "input": {"cmd": command}}
+        if verb == "wait":
+            return {
+                "tool": "exec_command",
+                "input": {"cmd": f"{self.world.dir}/bin/gate {argument}", "yield_time_ms": 60000},
+            }
+        more = {"sandbox_permissions": "require_escalated", "justification": "a step of the script"}
+        return {"tool": "exec_command", "input": {"cmd": argument, **more}}
+
+    def trust(self, directory, given=True):
+        text = self.config_file.read_text()
+        head = f"[projects.{json.dumps(str(directory))}]"
+        if given and head not in text:
+            self.config_file.write_text(f'{text}\n{head}\ntrust_level = "trusted"\n')
+
+    def registry(self, pid, pane=None):
+        """The same facts as the others publish, from what its process holds open and from its screen."""
+        files = []
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
+            for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+                files += [os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir() if link.is_symlink()]
+        held = sorted(found[1] for file in files if (found := re.search(r"/thread-writer-locks/(.+)\.lock$", file)))
+        if not held:
+            return {}
+        if "esc to cancel" in pane.screen():
+            return {"status": "waiting", "sessionId": held[0]}
+        turns = [row for row in self.transcript(held[0]) if row["type"] == "event_msg"]
+        ends = [row["payload"]["type"] for row in turns if row["payload"]["type"].startswith(("task_", "turn_aborted"))]
+        return {"status": "busy" if ends and ends[-1] == "task_started" else "idle", "sessionId": held[0]}
+
+    def transcript(self, conversation):
+        found = list(self.agent_home().glob(f"sessions/*/*/*/rollout-*-{conversation}.jsonl"))
+        return lines_of(found[0]) if found else []
+
+    def is_empty(self, pane):
+        return self.composer(pane) == "" or "› Ask Codex to do anything" in pane.screen()
+
+    def composer(self, pane):
+        """The text from the last sign on to the next blank line after the cursor."""
+        lines, row = pane.screen().split("\n"), int(pane.get("cursor_y"))
+        starts = [number for number, line in enumerate(lines) if line[:1] in ("›", "!") and number <= row]
+        if not starts or "enter to confirm" in pane.screen():
+            return None
+        end = next((number for number in range(row + 1, len(lines)) if not lines[number].strip()), len(lines))
+        return "\n".join(line[2:].rstrip() for line in lines[starts[-1] : end])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model server of our own on 127.0.0.1: the real agent programs talk to it instead of a vendor.
 
-It answers the Anthropic Messages API by a script and appends what it was really asked to a log
+It answers the Anthropic Messages API and OpenAI's Responses API by a script and appends what it was really asked to a log
 (JSON lines): that log is the truth that a submission is compared with. It is a proxy too, one that
 lets nothing through: whoever tries to reach another host leaves a row in the log.
 
@@ -32,8 +32,15 @@ import threading
 import time
 
 POLL_S = 0.02
-ASIDES = ("<system-reminder>", "[Request interrupted by user")
-SUMMARY = "CRITICAL: Respond with TEXT ONLY"
+ASIDES = (
+    "<system-reminder>",
+    "[Request interrupted by user",
+    "<environment_context>",
+    "<turn_aborted>",
+    "Another language model",
+)
+ERROR = ("type", "message", "code", "resets_at")
+SUMMARIES = ("CRITICAL: Respond with TEXT ONLY", "You are performing a CONTEXT CHECKPOINT")
 
 
 def prompt_and_step(messages):
@@ -62,9 +69,23 @@ def user_texts(message):
 
 def session(request):
     """The conversation that a request belongs to, as the program says."""
+    if "input" in request:
+        return request.get("prompt_cache_key")
     user = str((request.get("metadata") or {}).get("user_id", ""))
     found = re.search(r"session(?:_id)?\W*_?([0-9a-f]{8}-[0-9a-f-]{27})", user)
     return found[1] if found else None
+
+
+def messages_of(items):
+    """The input of a Responses request as the messages that the other API would have."""
+    messages = []
+    for item in items:
+        if item["type"] == "message" and item["role"] == "user":
+            content = [{"type": "text", "text": part["text"]} for part in item["content"] if part["type"] == "input_text"]
+            messages.append({"role": "user", "content": content})
+        elif item["type"] == "function_call_output":
+            messages.append({"role": "user", "content": [{"type": "tool_result"}]})
+    return messages
 
 
 def choose(script, prompt, step):
@@ -113,12 +134,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path.endswith("/count_tokens"):
             self.reply(200, {"input_tokens": 100})
             return
-        if not path.endswith("/messages"):
+        if path.endswith("/responses"):
+            request["messages"] = messages_of(request["input"])
+        elif not path.endswith("/messages"):
             self.reply(404, {"type": "error", "error": {"type": "not_found_error", "message": path}})
             return
         prompt, step = prompt_and_step(request["messages"])
         # Only the main conversation carries tools (titles, topics and quota probes do not), and so does a summary of it.
-        main = bool(request.get("tools")) and not prompt.startswith(SUMMARY)
+        main = bool(request.get("tools")) and not prompt.startswith(SUMMARIES)
         with open(self.server.script, encoding="utf-8") as file:
             script = json.load(file)
         action = choose(script, prompt, step) if main or script.get("force") else {"say": "ok."}
@@ -155,7 +178,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def error(self, action):
         body = {
             "type": "error",
-            "error": {"type": action.get("type", "api_error"), "message": action.get("message", "error")},
+            "error": {"type": "api_error", "message": "error", **{key: action[key] for key in ERROR if key in action}},
         }
         self.reply(action["status"], body, action.get("headers"))
 
@@ -165,10 +188,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("connection", "close")
         self.end_headers()
         self.close_connection = True
-        for name, data in events(action, request):
+        for name, data in (response_events if "input" in request else events)(action, request):
             self.wfile.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
             self.wfile.flush()
-            if name == "content_block_delta" and action.get("words_s"):
+            if name in ("content_block_delta", "response.output_text.delta") and action.get("words_s"):
                 self.server.stopping.wait(action["words_s"])
 
 
@@ -212,6 +235,32 @@ def events(action, request):
     delta = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
     yield "message_delta", {"type": "message_delta", "delta": delta, "usage": {"output_tokens": 10}}
     yield "message_stop", {"type": "message_stop"}
+
+
+def response_events(action, request):
+    """The events of a streamed answer of the Responses API."""
+    number = time.time_ns()
+    yield "response.created", {"type": "response.created", "response": {"id": f"resp_{number}"}}
+    if "say" in action:
+        item = {
+            "type": "message",
+            "id": f"msg_{number}",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": ""}],
+        }
+        yield "response.output_item.added", {"type": "response.output_item.added", "output_index": 0, "item": item}
+        for word in re.findall(r"\S+\s*", action["say"]) or [""]:
+            delta = {"item_id": item["id"], "output_index": 0, "content_index": 0, "delta": word}
+            yield "response.output_text.delta", {"type": "response.output_text.delta", **delta}
+        item = {**item, "content": [{"type": "output_text", "text": action["say"]}]}
+    else:
+        arguments = json.dumps(action["input"])
+        item = {"type": "function_call", "id": f"fc_{number}", "call_id": f"call_{number}", "name": action["tool"],
+                "arguments": arguments}  # fmt: skip
+    yield "response.output_item.done", {"type": "response.output_item.done", "output_index": 0, "item": item}
+    usage = {"input_tokens": 10, "input_tokens_details": None, "output_tokens": 10, "output_tokens_details": None}
+    response = {"id": f"resp_{number}", "usage": {**usage, "total_tokens": 20}}
+    yield "response.completed", {"type": "response.completed", "response": response}
 
 
 class ModelServer(http.server.ThreadingHTTPServer):
