@@ -8,7 +8,7 @@ RUN     = PATH="$(CURDIR)/bin:$(CURDIR)/$(VENV)/bin:$$PATH"
 MANUALS = $(wildcard man/*.1 man/*.7)
 
 help:
-	@echo 'make demo | test | test-agents | lint | bench | install | uninstall | setup | clean'
+	@echo 'make demo | test | test-agents | chaos | lint | bench | install | uninstall | setup | clean'
 
 setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml
@@ -32,6 +32,11 @@ test: $(VENV)/tested lint
 
 test-agents: $(VENV)/tested
 	@$(RUN) python -m pytest tests/agents
+
+# 200 sends with a kill a round of ten; `make chaos ROUNDS=100` for 1,000.
+ROUNDS = 20
+chaos: $(VENV)/tested
+	@$(RUN) python -m pytest -s tests/chaos --rounds $(ROUNDS)
 
 lint: $(VENV)/tested
 	@shellcheck dev/need bin/tmo-hook cron/* .ci/run
@@ -66,4 +71,4 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test test-agents lint bench schema install uninstall clean
+.PHONY: help setup demo test test-agents chaos lint bench schema install uninstall clean

@@ -1,0 +1,21 @@
+"""Killing: the commands, the agents and tmux, at every line and at random. The world is that of the agents' tests."""
+
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "agents"))
+
+from harness import Stub, World  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rounds", type=int, default=20, help="rounds of ten sends each, with one kill a round")
+    parser.addoption("--seed", type=int, default=1, help="the same moments again, as far as a machine is the same")
+
+
+@pytest.fixture
+def world():
+    with World(Stub, more="max_running = 10\ncrash_loop_restarts = 10000\nrecover_wait_s = 20\n[dialog]") as world:
+        yield world
