@@ -15,6 +15,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "lib"))
 
+from delivery import Delivery  # noqa: E402
 from tmuxorch import store  # noqa: E402
 
 ROUNDS = 25
@@ -136,6 +137,7 @@ def main() -> int:
         bench.volley()
         bench.writers()
         bench.enqueue()
+        Delivery(bench.say).run()
         return 1 if bench.missed else 0
     finally:
         subprocess.run(["tmux", "-S", f"{folder}/tmux", "kill-server"], capture_output=True, check=False)
