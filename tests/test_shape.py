@@ -224,7 +224,7 @@ def sleeps(source, name):
         if isinstance(node, ast.Call):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("sleep", "pause"):
-                polls = loop and len(node.args) == 1 and getattr(node.args[0], "id", "") == "poll_s"
+                polls = loop and len(node.args) == 1 and getattr(node.args[0], "id", "") == "wait"
                 yield function, node.lineno, polls
         for child in ast.iter_child_nodes(node):
             yield from visit(child, function, loop)
@@ -237,7 +237,7 @@ def sleep_complaints(source, name):
         if (name, function) != SLEEPER:
             yield f"{name}:{line}: sleeps in {function}; waiting.until is there to wait"
         elif not polls:
-            yield f"{name}:{line}: sleeps otherwise than poll_s at a time in a loop"
+            yield f"{name}:{line}: sleeps otherwise than by `wait` in a loop"
 
 
 RULES = [import_complaints, purity_complaints, process_complaints, sleep_complaints]
@@ -638,7 +638,7 @@ def test_the_version_is_written_once():
         ("config", "from .errors import Error\ndef f():\n    import tomllib"),
         # steps: all of it, and of cli what a row is
         ("steps.look", "from .. import agents, health, store, tmux\nfrom ..cli import is_agent\nfrom .panes import Panes"),
-        ("waiting", "import time\ndef until():\n    while True:\n        time.sleep(poll_s)"),
+        ("waiting", "import time\ndef until():\n    while True:\n        time.sleep(wait)"),
         ("steps.complete", "import subprocess\nsubprocess.Popen(['/bin/sh', '-c', x])"),
         # stub and commands
         ("stub.view", "from . import dialog\nfrom .script import Script\nimport subprocess, os"),
@@ -720,11 +720,11 @@ def test_the_rules_let_pass_what_is_right(name, source):
         ("store", "import os\nos.system('x')", "os.system"),
         ("store", "import os\nos.posix_spawn('x', [], {})", "os.posix_spawn is for tmux"),
         ("store", "x = __import__('psutil')", "cannot be seen through"),
-        ("waiting", "import time\ndef until():\n    time.sleep(poll_s)", "otherwise than poll_s"),
-        ("waiting", "import time\ndef until():\n    while True:\n        time.sleep(2)", "otherwise than poll_s"),
-        ("steps.send", "import time\ndef close():\n    while True:\n        time.sleep(poll_s)", "sleeps in close"),
+        ("waiting", "import time\ndef until():\n    time.sleep(wait)", "otherwise than by"),
+        ("waiting", "import time\ndef until():\n    while True:\n        time.sleep(2)", "otherwise than by"),
+        ("steps.send", "import time\ndef close():\n    while True:\n        time.sleep(wait)", "sleeps in close"),
         ("store", "from time import sleep\nsleep(1)", "sleeps in None"),
-        ("bin/tmo-ls", "import time\ndef main():\n    while True:\n        time.sleep(poll_s)", "sleeps in main"),
+        ("bin/tmo-ls", "import time\ndef main():\n    while True:\n        time.sleep(wait)", "sleeps in main"),
     ],
 )
 def test_the_rules_see_what_is_wrong(name, source, words):

@@ -14,10 +14,12 @@ T = TypeVar("T")
 
 
 def until(check: Callable[[], T], wait_s: float, poll_s: float) -> T:
-    """Call `check`, poll_s apart, until it returns something true or wait_s are over; what it returned last."""
-    end = time.monotonic() + wait_s
+    """Call `check`, poll_s apart and at first more often, until it returns something true or wait_s are over; what it
+    returned last."""
+    end, wait = time.monotonic() + wait_s, poll_s / 8
     while not (found := check()) and time.monotonic() < end:
-        time.sleep(poll_s)
+        time.sleep(wait)
+        wait = min(wait * 2, poll_s)
     return found
 
 

@@ -127,6 +127,24 @@ KEYS='id key target pane_id state evidence attempts duration_s reason project_id
     ! screen_of %0 | grep -q 'a message' || fail 'it was typed'
 }
 
+@test 'what waits for the same agent goes first, but for what a hold keeps back' {
+    setting message_retry_s 1000
+    idle_agent
+    tmux -S "$TMO_SOCKET" send-keys -t %0 -l 'half a thought'
+    eventually $LONG state_is 1/developer draft
+    want 75 tmo-send 1/developer 'the first'
+    tmux -S "$TMO_SOCKET" send-keys -t %0 C-u
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-send 1/developer 'the second'
+    out '.[0].state == "submitted" or .[0].state == "accepted"'
+    eventually $LONG state_is 1/developer idle
+    [ "$(journal prompt .prompt | tail -2 | tr '\n' ,)" = 'the first,the second,' ]
+    want 0 tmo-hold project/1
+    want 0 tmo-send -q 1/developer 'held back'
+    want 0 tmo-send 1/developer 'a person decides'
+    [ "$(taken 'held back')" -eq 0 ]
+}
+
 @test 'copy mode does not swallow it' {
     idle_agent
     tmux -S "$TMO_SOCKET" copy-mode -t %0

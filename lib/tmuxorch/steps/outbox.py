@@ -99,20 +99,36 @@ def refusal(config: Config, db: Store, values: dict, text: str, command: bool) -
     )
 
 
+def deliver(config: Config, db: Store, sender: Sender, message: dict, wait_s: float) -> dict:
+    """Deliver a message now, and before it what waits for the same addressee; its row. What a hold keeps back stays
+    behind: a person's message may overtake it."""
+    for earlier in db.messages(("queued", "held")):
+        if earlier["id"] >= message["id"] or addressee(earlier) != addressee(message) or earlier["due_at"] > now():
+            continue
+        row = bring(config, db, sender, earlier, wait_s)
+        if row["state"] in ("queued", "held", "typing") and not (row["reason"] or "").startswith(("hold ", "planned")):
+            return sender.attempt(message, wait_s, behind=f"message {row['id']} to it waits: {row['reason']}")
+    return sender.attempt(message, wait_s)
+
+
+def addressee(message: dict) -> tuple | str | None:
+    return (message["project_id"], message["role"]) if message["role"] else message["pane_id"]
+
+
 def bring_due(config: Config, db: Store, sender: Sender, wait_s: float) -> Iterator[dict]:
     """Try what is due, each addressee's messages in order: one that cannot be brought holds back those behind it."""
     behind: set = set()
     at = now()
     for message in db.messages(("queued", "held", "typing")):
-        addressee = (message["project_id"], message["role"]) if message["role"] else message["pane_id"]
-        if message["due_at"] > at or addressee in behind:
+        who = addressee(message)
+        if message["due_at"] > at or who in behind:
             continue
         if message["state"] == "typing" or message["next_attempt_at"] > at:
-            behind.add(addressee)
+            behind.add(who)
             continue
         row = bring(config, db, sender, message, wait_s)
         if row["state"] in ("queued", "held", "typing"):
-            behind.add(addressee)
+            behind.add(who)
         yield row
 
 

@@ -49,11 +49,14 @@ class Sender:
         self.config, self.db = config, db
         self.tmux = tmux.Tmux(config.socket, config["tmux_timeout_s"])
 
-    def attempt(self, message: dict, wait_s: float, keep: bool = False, allowed: tuple[str, ...] = ()) -> dict:
+    def attempt(
+        self, message: dict, wait_s: float, keep: bool = False, allowed: tuple[str, ...] = (), behind: str | None = None
+    ) -> dict:
         """Try to deliver an open message now; its row afterwards.
 
         wait_s bounds the wait for evidence. keep: hold what a caller would be refused (tmo-deliver, while the
-        project runs). allowed: states that the caller treats by this very message.
+        project runs). allowed: states that the caller treats by this very message. behind: why it has to wait although
+        its agent could take it.
         """
         try:
             look = Look(self.config, self.db, now())
@@ -68,7 +71,7 @@ class Sender:
             return self.close(message, "expired", other)
         try:
             with pane_lock(self.config, row["pane_id"], wait_s):
-                return self.locked(message, row["pane_id"], wait_s, keep, allowed)
+                return self.locked(message, row["pane_id"], wait_s, keep, allowed, behind)
         except (Later, tmux.Gone, tmux.NoServer) as error:
             # What may have been typed is settled later from what is noted in the row, and never typed again before.
             fresh = self.db.message(message["key"]) or message
@@ -110,7 +113,9 @@ class Sender:
             None if (message["pane_pid"], message["server"]) == (row["pane_pid"], server) else "the pane is another one now"
         )
 
-    def locked(self, message: dict, pane_id: str, wait_s: float, keep: bool, allowed: tuple[str, ...]) -> dict:
+    def locked(
+        self, message: dict, pane_id: str, wait_s: float, keep: bool, allowed: tuple[str, ...], behind: str | None
+    ) -> dict:
         """The look just before writing, and then the writing."""
         fresh = self.db.message(message["key"])
         if fresh is None or fresh["state"] not in ("queued", "held"):
@@ -126,7 +131,7 @@ class Sender:
         if decision != "type":
             words = " ".join(filter(None, (verdict["state"], verdict["dialog"] or verdict["detail"])))
             return self.close(fresh, "held" if keep else decision, f"the agent's state is {words}")
-        if why_not := self.not_now(facts):
+        if why_not := behind or self.not_now(facts):
             return self.close(fresh, "held", why_not)
         return self.write(fresh, facts, wait_s)
 
@@ -188,18 +193,16 @@ class Sender:
         return self.submit(message, facts, wait_s)
 
     def submit(self, message: dict, facts: dict, wait_s: float) -> dict:
-        """Press Enter on our own text, again only while the composer still shows it, until something proves it."""
-        presses, again_at = 0, 0.0
-        was_busy = self.busy(facts)
+        """Press Enter on our own text, which the composer was just seen to hold, and once more while it still does,
+        until something proves that it was taken up."""
+        was_busy, presses, again_at = self.busy(facts), 0, 0.0
 
         def closed() -> dict | None:
             nonlocal presses, again_at
-            ours = presses < PRESSES and time.monotonic() >= again_at and self.shown(message, facts)
-            waits = ours and not presses  # in the composer, before any Enter: nothing can prove it yet
             late = time.monotonic() >= again_at
-            if not waits and (proved := self.proof(message, facts, was_busy, late)):
+            if presses and (proved := self.proof(message, facts, was_busy, late)):
                 return proved
-            if ours:
+            if not presses or (late and presses < PRESSES and self.shown(message, facts)):
                 pane, key = facts["pane"], facts["profile"]["compose"]["submit"]
                 if not self.tmux.press(pane["pane_id"], key, tmux.guard(pane)):
                     return self.close(message, "unknown", "the pane changed before Enter was pressed")
