@@ -8,7 +8,7 @@ RUN     = PATH="$(CURDIR)/bin:$(CURDIR)/$(VENV)/bin:$$PATH"
 MANUALS = $(wildcard man/*.1 man/*.7)
 
 help:
-	@echo 'make demo | test | test-agents | chaos | lint | bench | install | uninstall | setup | clean'
+	@echo 'make demo | test | test-agents | contract | chaos | lint | bench | install | uninstall | setup | clean'
 
 setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml
@@ -32,6 +32,10 @@ test: $(VENV)/tested lint
 
 test-agents: $(VENV)/tested
 	@$(RUN) python -m pytest tests/agents
+
+# Every trap 20 times on the stub and 5 times on each real program: most of an hour.
+contract: $(VENV)/tested
+	@$(RUN) python -m pytest tests/agents/test_traps.py tests/agents/test_codex.py --times 5
 
 # 200 sends with a kill a round of ten; `make chaos ROUNDS=100` for 1,000.
 ROUNDS = 20
@@ -71,4 +75,4 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test test-agents chaos lint bench schema install uninstall clean
+.PHONY: help setup demo test test-agents contract chaos lint bench schema install uninstall clean

@@ -22,7 +22,12 @@ REFUSED = re.compile(
 
 
 def pytest_addoption(parser):
-    parser.addoption("--times", type=int, default=1, help="how often each situation is played on the real program")
+    parser.addoption(
+        "--times",
+        type=int,
+        default=1,
+        help="how often each situation is played on the real programs; on the stub four times as often",
+    )
     parser.addoption("--record", action="store_true", help="record the screens of known states into tests/screens")
 
 
@@ -31,7 +36,8 @@ def pytest_generate_tests(metafunc):
         times = metafunc.config.getoption("--times")
         only = metafunc.definition.get_closest_marker("only")
         names = only.args if only else PROGRAMS
-        rounds = [(name, number) for name in names for number in range(times if name != "stub" else 1)]
+        often = {"stub": 4 * times if times > 1 else 1}
+        rounds = [(name, number) for name in names for number in range(often.get(name, times))]
         ids = [name if times == 1 else f"{name}{number + 1}" for name, number in rounds]
         metafunc.parametrize("program", [name for name, _ in rounds], ids=ids, indirect=True)
 
