@@ -8,6 +8,7 @@ import json
 import pytest
 from harness import until
 
+pytestmark = pytest.mark.only("stub", "claude")
 QUEUED = "Press up to edit queued messages"
 
 

@@ -145,6 +145,25 @@ KEYS='id key target pane_id state evidence attempts duration_s reason project_id
     [ "$(taken 'held back')" -eq 0 ]
 }
 
+@test 'no loop can flood an agent: a pane is written to so often a minute, the rest waits' {
+    setting pane_messages_per_minute 3 # the briefing was the first
+    idle_agent
+    want 0 tmo-send 1/developer 'one'
+    want 0 tmo-send 1/developer 'two'
+    want 75 tmo-send 1/developer 'three'
+    out '.[0] | .state == "held" and (.reason | contains("too often in the last minute"))'
+    for n in 1 2 3 4 5; do want 0 tmo-send -A +0.1s 1/developer "reminder $n"; done
+    for n in 1 2 3; do want 0 tmo-deliver; done
+    [ "$(journal prompt 1 | wc -l)" -eq 3 ]
+    sql 'UPDATE message SET typed_at = typed_at - 60' # a minute later
+    eventually $LONG delivered 5
+}
+
+delivered() {
+    tmo-deliver >/dev/null
+    [ "$(journal prompt 1 | wc -l)" -ge "$1" ]
+}
+
 @test 'copy mode does not swallow it' {
     idle_agent
     tmux -S "$TMO_SOCKET" copy-mode -t %0
