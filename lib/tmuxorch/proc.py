@@ -3,15 +3,15 @@
 Where the kernel lists a process's children (Linux with CONFIG_PROC_CHILDREN) the trees below the panes are
 read from /proc, which costs by the panes, not by the machine; elsewhere psutil lists all processes once.
 
-A process is a dict: pid, ppid, name, argv, exe, state (the kernel's letter: R S D T Z …; T is stopped) and
-started (field 22 of /proc/PID/stat, elsewhere psutil's create_time), which with the pid names it for good.
+A process is a dict: pid, ppid, name, argv, exe, state (the kernel's letter: R S D T Z …; T is stopped), threads (from
+/proc only) and started (field 22 of /proc/PID/stat, elsewhere psutil's create_time), which with the pid names it for good.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 def trees(roots: list[int]) -> dict[int, list[dict]]:
@@ -19,22 +19,25 @@ def trees(roots: list[int]) -> dict[int, list[dict]]:
     if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
         return {root: list(below(root, read, children)) for root in roots}
     processes, families = psutil_map()
-    return {root: list(below(root, processes.get, lambda pid: families.get(pid, []))) for root in roots}
+    return {root: list(below(root, processes.get, lambda process: families.get(process["pid"], []))) for root in roots}
 
 
-def below(root: int, get, kin) -> Iterator[dict]:
+def below(root: int, get: Callable[[int], dict | None], kin: Callable[[dict], list[int]]) -> Iterator[dict]:
     todo = [root]
     for pid in todo:
         process = get(pid)
         if process:
             yield process
-            todo += kin(pid)
+            todo += kin(process)
 
 
-def children(pid: int) -> list[int]:
+def children(process: dict) -> list[int]:
+    """The kernel keeps them by the thread that made them; most processes have one."""
+    pid = process["pid"]
     found: list[int] = []
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):
+        tasks = [pid] if process["threads"] == 1 else os.listdir(f"/proc/{pid}/task")
+        for task in tasks:
             found += [int(word) for word in slurp(f"/proc/{pid}/task/{task}/children").split()]
     except OSError:
         pass  # it ended meanwhile
@@ -55,7 +58,7 @@ def read(pid: int) -> dict | None:
     except OSError:
         exe = ""
     return {"pid": pid, "ppid": int(fields[1]), "name": head.partition("(")[2], "argv": argv, "exe": exe,
-            "state": fields[0], "started": fields[19]}  # fmt: skip
+            "state": fields[0], "started": fields[19], "threads": int(fields[17])}  # fmt: skip
 
 
 def open_files(pids: list[int]) -> list[str]:
@@ -89,8 +92,15 @@ def began_at(process: dict) -> float:
 
 
 def slurp(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
+    """A small file of /proc, whole; by the plain calls, at half the price of a text file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        data = b""
+        while part := os.read(descriptor, 65536):
+            data += part
+    finally:
+        os.close(descriptor)
+    return data.decode("utf-8", "surrogateescape")
 
 
 def psutil_map() -> tuple[dict[int, dict], dict[int, list[int]]]:

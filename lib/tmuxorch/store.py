@@ -318,11 +318,10 @@ class Store:
     def save_looks(self, looks: list[tuple[dict, dict]]) -> None:
         """Write what one sweep saw, in one transaction: (the agent's row as the sweep read it, columns) each. An agent
         that was launched anew since was not seen."""
-        with self.transaction():
-            for agent, values in looks:
-                changes = ", ".join(f"{column} = ?" for column in values)
-                where = [agent["id"], agent["run"]]
-                self.run(f"UPDATE agent_health SET {changes} WHERE id = ? AND run IS ?", [*values.values(), *where])
+        changes = ", ".join(f"{column} = ?" for column in looks[0][1])
+        rows = [[*values.values(), agent["id"], agent["run"]] for agent, values in looks]
+        with self.transaction(), errors(self.path):
+            self.connection.executemany(f"UPDATE agent_health SET {changes} WHERE id = ? AND run IS ?", rows)
 
     def done(self, project_id: int, role: str | None = None) -> dict | None:
         """The newest word of a role (None: of any) that its work is done, since the project was last given work."""
@@ -333,6 +332,17 @@ class Store:
                ORDER BY id DESC LIMIT 1""",
             (project_id, role),
         )
+
+    def roles_done(self) -> set[tuple[int, str]]:
+        """The (project, role) of all that said so (`done`), in projects that run."""
+        rows = self.all(
+            """SELECT DISTINCT d.project_id, d.role FROM event d
+               JOIN project_queue p ON p.id = d.project_id AND p.status = 'processing'
+               WHERE d.kind = 'done' AND d.id > coalesce(
+                   (SELECT max(s.id) FROM event s WHERE s.project_id = d.project_id AND s.kind = 'status'
+                    AND s.name IN ('start', 'rework')), 0)"""
+        )
+        return {(row["project_id"], row["role"]) for row in rows}
 
     def count_launches(self, project_id: int, role: str, actor: str, since: float) -> int:
         row = self.one(
@@ -362,6 +372,13 @@ class Store:
                AND (?2 IS NULL OR project_id = ?2) AND (?3 IS NULL OR role = ?3) ORDER BY id""",
             (json.dumps(list(states)), project_id, role),
         )
+
+    def roles_awaited(self) -> set[tuple[int, str]]:
+        """The (project, role) of all that a message waits for."""
+        rows = self.all(
+            "SELECT DISTINCT project_id, role FROM message WHERE state IN ('queued', 'held') AND project_id IS NOT NULL"
+        )
+        return {(row["project_id"], row["role"]) for row in rows}
 
     def supersede_briefings(self, project_id: int, role: str) -> None:
         """Close the briefings of earlier launches that never reached their agent."""

@@ -223,7 +223,7 @@ def test_what_a_failed_turn_means(error, state, codex):
     ],
 )
 def test_a_turn_is_open_until_it_ends(kinds, status):
-    assert traces.turn_status([{"kind": kind, "at": 10.0} for kind in kinds], 5.0) == status
+    assert traces.turn_status([{"kind": kind, "at": 10.0} for kind in reversed(kinds)], 5.0) == status
 
 
 def test_what_an_earlier_process_left_open_is_over():
@@ -238,7 +238,7 @@ def test_the_conversation_is_the_file_that_it_holds_open(codex):
 
 def test_its_rollout_is_found_by_its_id_once_it_is_there(codex, tmp_path):
     home = tmp_path / "odd [home]*"
-    path = traces.transcript_path(codex, str(home), "/src", "a-1", [])
+    path = traces.transcript_path(codex, str(home), "/src", "a-1", {})
     assert (traces.there(path), traces.size(path), list(traces.records(path)), traces.begun(path)) == (None, 0, [], False)
     folder = home / "sessions" / "2026" / "11" / "25"
     folder.mkdir(parents=True)

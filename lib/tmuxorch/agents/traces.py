@@ -11,12 +11,13 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from . import fill
 
-TAIL = 256 * 1024  # bytes; the last turn of a transcript is in there, or too long to matter
+TAIL = 256 * 1024  # bytes; what the last turn says is in there, or too far up to matter
+BLOCK = 8 * 1024  # read at a time, from the end on
 
 
 def registry(profile: dict, home: str, process: dict) -> dict | None:
@@ -47,12 +48,11 @@ def held_conversation(profile: dict, home: str, files: list[str]) -> str | None:
     return min((found[1] for file in files if (found := re.fullmatch(pattern, file))), default=None)
 
 
-def transcript_path(profile: dict, home: str, directory: str, conversation: str | None, hooks: list[dict]) -> str | None:
-    """Where the conversation is recorded: as the agent's own hook said, else by its rule. That may be a pattern, when
-    the name tells more than we know; every reader here takes one."""
-    for hook in reversed(hooks):
-        if hook.get("transcript_path") and hook.get("session_id") == conversation:
-            return hook["transcript_path"]
+def transcript_path(profile: dict, home: str, directory: str, conversation: str | None, hook: dict) -> str | None:
+    """Where the conversation is recorded: as the agent's own last hook said, else by its rule. That may be a pattern,
+    when the name tells more than we know; every reader here takes one."""
+    if hook.get("transcript_path") and hook.get("session_id") == conversation:
+        return hook["transcript_path"]
     rule = profile["traces"].get("transcript")
     if not conversation or not rule:
         return None
@@ -112,10 +112,22 @@ def begun(path: str | None) -> bool:
     return any(record["kind"] == "prompt" for record in records(path))
 
 
-def tail(path: str | None) -> list[dict]:
-    """The last records of a transcript, oldest first."""
-    length = size(path)
-    return list(records(path, max(0, length - TAIL)))
+def newest(path: str | None) -> Iterator[dict]:
+    """The last records of a transcript, the newest first: mostly one or two of them tell what is asked."""
+    try:
+        with open(there(path) or "", "rb") as file:
+            place = file.seek(0, os.SEEK_END)
+            end, rest = max(0, place - TAIL), b""
+            while place > end:
+                start = max(end, place - BLOCK)
+                file.seek(start)
+                lines = (file.read(place - start) + rest).splitlines(keepends=True)
+                place, rest = start, lines.pop(0) if start else b""
+                for line in reversed(lines):
+                    if line.endswith(b"\n") and (record := read_record(line)):
+                        yield record
+    except OSError:
+        return
 
 
 def read_record(line: bytes) -> dict | None:
@@ -227,6 +239,12 @@ def hooks(path: str | None, start: int = 0) -> list[dict]:
     return found
 
 
+def last_hook(path: str | None) -> dict:
+    """The last hook that an agent reported, {} when there is none. It is near the end of a log that grows all night."""
+    found = hooks(path, max(0, size(path) - BLOCK)) or hooks(path)
+    return found[-1] if found else {}
+
+
 def history(path: str | None, start: int, conversation: str | None) -> list[str]:
     """What the agent's composer submitted in a conversation, by its history, from a byte offset on."""
     found = []
@@ -243,10 +261,10 @@ def history(path: str | None, start: int, conversation: str | None) -> list[str]
     return found
 
 
-def turn_status(records: list[dict], since: float) -> str | None:
+def turn_status(newest: Iterable[dict], since: float) -> str | None:
     """busy or idle by the last turn since the agent's process began (what one before it left open is over), None when
     there was none."""
-    for record in reversed(records):
+    for record in newest:
         if (record["at"] or since) < since:
             return None
         if record["kind"] in ("turn_end", "error"):
@@ -256,10 +274,10 @@ def turn_status(records: list[dict], since: float) -> str | None:
     return None
 
 
-def last_turn(records: list[dict], since: float = 0.0) -> dict | None:
+def last_turn(newest: Iterable[dict], since: float = 0.0) -> dict | None:
     """How the last turn ended, if it did: its error record, or None. One from before `since`, the launch of an agent
     that was resumed, says nothing of it."""
-    for record in reversed(records):
+    for record in newest:
         if record["kind"] == "error":
             return record if (record.get("at") or since) >= since else None
         if record["kind"] in ("assistant", "prompt", "tool_result"):

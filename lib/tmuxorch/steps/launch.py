@@ -52,7 +52,7 @@ class Launcher:
         known = self.db.agent(project["id"], role) or {}
         home = agents.home(profile, self.config.environ)
         conversation = self.conversation(known) if kind == "recovery" else None
-        path = traces.transcript_path(profile, home, project["project_path"], conversation, [])
+        path = traces.transcript_path(profile, home, project["project_path"], conversation, {})
         resume = bool(conversation) and traces.begun(path)
         values = {
             "agent": project["agent"], "run": agents.new_id(), "agent_home": home, "launched_at": now(),
@@ -76,12 +76,8 @@ class Launcher:
 
     def conversation(self, known: dict) -> str | None:
         """The agent's conversation as it was last seen: by its hooks (it may have changed), else as launched."""
-        seen = known.get("conversation_id")
-        if known.get("run"):
-            path = os.path.join(self.config.state_dir, "hooks", f"{known['run']}.jsonl")
-            for hook in traces.hooks(path):
-                seen = hook.get("session_id") or seen
-        return seen
+        path = os.path.join(self.config.state_dir, "hooks", f"{known.get('run')}.jsonl")
+        return traces.last_hook(path).get("session_id") or known.get("conversation_id")
 
     def environment(self, profile: dict, project: dict, role: str, run: str) -> dict[str, str]:
         given = self.config.environ

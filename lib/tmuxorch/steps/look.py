@@ -100,21 +100,20 @@ class Look(Panes):
     def add_traces(self, facts: dict, row: dict) -> None:
         profile, known = facts["profile"], facts["known"]
         home = facts["home"] = known.get("agent_home") or agents.home(profile, self.config.environ)
-        hooks = traces.hooks(facts["hooks_path"])
-        for hook in hooks:
-            facts["conversation_id"] = hook.get("session_id") or facts["conversation_id"]
+        hook = traces.last_hook(facts["hooks_path"])
+        facts["conversation_id"] = hook.get("session_id") or facts["conversation_id"]
         if facts["agent"]:
             facts["registry"] = traces.registry(profile, home, facts["agent"])
             facts["conversation_id"] = self.present_conversation(facts) or facts["conversation_id"]
         if facts["conversation_id"]:
             self.conversations[row["project_id"], row["role"]] = facts["conversation_id"]
         facts["untold"] = "conversation" in profile["traces"] and not facts["conversation_id"]
-        path = traces.transcript_path(profile, home, row["directory"], facts["conversation_id"], hooks)
+        path = traces.transcript_path(profile, home, row["directory"], facts["conversation_id"], hook)
         facts["transcript"], facts["history_path"] = path, traces.history_path(profile, home)
-        tail = traces.tail(path)
-        facts["turn"] = traces.last_turn(tail, facts["launched_at"] or 0.0)
+        if not at_work(facts):
+            facts["turn"] = traces.last_turn(traces.newest(path), facts["launched_at"] or 0.0)
         if facts["agent"] and "registry" not in profile["traces"]:
-            facts["turning"] = traces.turn_status(tail, began_at(facts["agent"]))
+            facts["turning"] = traces.turn_status(traces.newest(path), began_at(facts["agent"]))
         moved = [
             traces.changed(path),
             traces.changed(facts["hooks_path"]),
@@ -177,10 +176,12 @@ class Look(Panes):
         project = self.projects.get(row["project_id"])
         if not project or project["status"] != "processing" or not row["role"] or not self.db:
             return "nothing"
-        number, role = project["id"], row["role"]
-        if self.db.done(number, role):
+        if not hasattr(self, "finished"):
+            self.finished, self.awaited = self.db.roles_done(), self.db.roles_awaited()
+        agent = (project["id"], row["role"])
+        if agent in self.finished:
             return "nothing"
-        return "later" if self.db.messages(("queued", "held"), number, role) else "work"
+        return "later" if agent in self.awaited else "work"
 
     def save(self, rows: list[dict], verdicts: list[dict]) -> None:
         """Write the looks at agents of ours."""
