@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def judge(profile: dict, facts: dict, trusted: bool | None, environ: dict, now: float) -> dict:
     """The `auth` of a row, from `login.facts`. ok, logged_in, trusted, onboarded: true, false, or null for unknown."""
@@ -60,6 +62,23 @@ def login(profile: dict, facts: dict, value: dict | None, environ: dict) -> tupl
     if facts["credential"] and not facts["credential"].endswith(":-"):
         return True, "file", "credentials"
     return None, None, None
+
+
+def probed(profile: dict, auth: dict, said: dict | None) -> dict:
+    """An `auth` after a real call of the model, with `probed`: true when it was answered, false when the login was
+    rejected, null when that cannot be told (no probe is known, no answer in time, another error)."""
+    if said is None:
+        return {**auth, "probed": None, "ok": auth["ok"] and None, "error": "no probe is known for this agent"}
+    if said.get("rc") == 0:
+        return {**auth, "probed": True}
+    words = f"{said.get('text', '')}\n{said.get('err', '')}"
+    if any(re.search(pattern, words) for pattern in profile["login"]["rejected"]):
+        missing = [*auth["missing"], *({"login"} - set(auth["missing"]))]
+        return {**auth, "probed": False, "ok": False, "logged_in": False, "missing": missing, "source": "probe",
+                "mend": auth["mend"] or mend(profile, missing)}  # fmt: skip
+    late = f"the probe did not end within {said['timeout']:g} s" if "timeout" in said else None
+    why = late or said.get("error") or f"the probe failed: {words.strip().rpartition(chr(10))[2][:200]}"
+    return {**auth, "probed": None, "ok": auth["ok"] and None, "error": why}
 
 
 def provider(config: dict | None) -> str | None:

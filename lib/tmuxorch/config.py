@@ -36,6 +36,7 @@ DEFAULTS: dict[str, object] = {
     "crash_loop_s": 900.0,
     "nudges": 3,
     "limit_margin_s": 60.0,
+    "probe_timeout_s": 60.0,
     "probe_min_s": 60.0,
     "probe_max_s": 900.0,
     "grace": {

@@ -390,6 +390,21 @@ def test_a_lost_login_holds_messages(world, pane, tui):
     world.account()
 
 
+@pytest.mark.only("claude", "codex")
+@pytest.mark.parametrize(
+    ("error", "status", "probed"),
+    [(None, 0, True), (("login-lost",), 1, False), (("error", 500), 75, None), (("error", 429), 75, None)],
+)
+def test_a_probe_is_answered_rejected_or_tells_nothing(world, error, status, probed):
+    """Which the login check of the program itself cannot tell: it is local."""
+    world.program.trust(world.project)
+    world.program.answer(error and world.program.step(*error))
+    done = world.tmo("tmo-authcheck", "--probe", "-a", world.program.name)
+    auth = done.row["auth"]
+    assert (done.status, auth["probed"], auth["logged_in"]) == (status, probed, probed is not False)
+    assert bool(auth["error"]) is (probed is None)
+
+
 class Subscriber(Claude):
     """Logged in by a made-up token of a subscription: only that has usage limits."""
 

@@ -73,3 +73,39 @@ KEYS='ok installed version logged_in method expires_at trusted onboarded missing
     says tmo-authcheck
     nothing
 }
+
+@test '--probe makes one real call: answered, rejected, or it cannot be told' {
+    mkdir -p "$W/agents" "$W/bin" "$TMO_STUB_HOME"
+    echo "{\"projects\": {\"$W\": {\"hasTrustDialogAccepted\": true}}}" >"$TMO_STUB_HOME/config.json"
+    sed -e 's/^command = \["tmo-stub-agent"\]/command = ["odd"]/' \
+        -e "s|^\[login\]|[login]\nprobe = [\"say\"]\nprobe_env = { ANSWER = \"$W/answer\" }\nrejected = ['no such key']|" \
+        "$ROOT/lib/tmuxorch/agents/stub.toml" >"$W/agents/odd.toml"
+    cat >"$W/bin/odd" <<'END'
+#!/bin/sh
+case $1 in
+say) echo call >>"$ANSWER.calls"; . "$ANSWER" ;;
+auth) echo '{"loggedIn": true, "authMethod": "key"}' ;;
+*) echo 1.0.0 ;;
+esac
+END
+    chmod +x "$W/bin/odd"
+    export PATH=$W/bin:$PATH
+    echo 'echo ok' >"$W/answer"
+    want 0 tmo-authcheck --probe -a odd
+    out '.[0].auth | .ok and .probed and .missing == []'
+    echo 'echo "no such key" >&2; exit 1' >"$W/answer"
+    want 1 tmo-authcheck --probe -a odd
+    out '.[0].auth | .ok == false and .probed == false and .logged_in == false and .missing == ["login"] and .source == "probe"'
+    echo 'echo "the internet is closed"; exit 1' >"$W/answer"
+    want 75 tmo-authcheck --probe -a odd
+    out '.[0].auth | .ok == null and .probed == null and .logged_in and (.error | contains("the internet is closed"))'
+    setting probe_timeout_s 0.2
+    echo 'exec sleep 100' >"$W/answer"
+    want 75 tmo-authcheck --probe -a odd
+    out '.[0].auth | .probed == null and (.error | contains("did not end within 0.2 s"))'
+    want 75 tmo-authcheck --probe -a stub
+    out '.[0].auth | .probed == null and (.error | contains("no probe"))'
+    rm "$W/answer.calls"
+    jq -nc --arg w "$W" '{agent: "odd", directory: "\($w)/here"}, {agent: "odd", directory: "\($w)/home"}' | want 0 tmo-authcheck --probe -
+    [ "$(wc -l <"$W/answer.calls")" -eq 1 ] # one call an agent
+}

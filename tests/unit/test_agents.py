@@ -243,15 +243,14 @@ def test_a_registry_cut_anywhere_is_none_or_whole(registry):
 
 
 def test_where_the_conversation_is_recorded(claude):
-    def path(conversation, *hooks):
-        return traces.transcript_path(claude, "/home/me/.claude", "/src/my shop_1", conversation, list(hooks))
+    def path(conversation, hook):
+        return traces.transcript_path(claude, "/home/me/.claude", "/src/my shop_1", conversation, hook)
 
-    assert path("c-1") == "/home/me/.claude/projects/-src-my-shop-1/c-1.jsonl"
-    assert path(None) is None
+    assert path("c-1", {}) == "/home/me/.claude/projects/-src-my-shop-1/c-1.jsonl"
+    assert path(None, {}) is None
     hook = {"session_id": "c-1", "transcript_path": "/else/c-1.jsonl"}
     assert path("c-1", hook) == "/else/c-1.jsonl"
     assert path("c-2", hook) == "/home/me/.claude/projects/-src-my-shop-1/c-2.jsonl"
-    assert path("c-1", hook, {"session_id": "c-1", "transcript_path": "/moved.jsonl"}) == "/moved.jsonl"
 
 
 def user(content, **more):
@@ -376,19 +375,24 @@ def test_a_broken_line_harms_no_other(garbage, transcript):
 def test_a_transcript_that_is_not_there_has_no_records(tmp_path):
     for path in (None, "", str(tmp_path / "none"), str(tmp_path)):
         assert list(traces.records(path)) == []
-        assert traces.tail(path) == []
+        assert list(traces.newest(path)) == []
     assert traces.size(str(tmp_path / "none")) == traces.size(None) == 0
     assert traces.changed(str(tmp_path / "none")) == traces.changed(None) == 0
 
 
-def test_the_tail_of_a_long_transcript(transcript):
-    path, places = transcript([user(f"{number} " + "x" * 1000) for number in range(600)])
-    found = traces.tail(path)
-    assert 200 < len(found) < 300
-    assert found[-1]["place"] == places[-1]
-    assert found[0]["place"] in places
-    path, _ = transcript([user("short")])
-    assert kinds(traces.tail(path)) == ["prompt"]
+def test_the_newest_records_come_first_and_far_enough_back(transcript):
+    path, _ = transcript([user(f"{number} " + "x" * 1000) for number in range(600)])
+    found = [int(record["text"].split()[0]) for record in traces.newest(path)]
+    assert found == list(range(599, 599 - len(found), -1)) and 200 < len(found) < 300
+
+
+@pytest.mark.parametrize("size", [1, 5, 100, traces.BLOCK - 60, traces.BLOCK, traces.BLOCK + 1, 2 * traces.BLOCK])
+def test_the_newest_records_are_all_records_backwards(size, transcript):
+    path, _ = transcript([user(f"{number} " + "ü" * size) for number in range(7)])
+    assert [r["text"] for r in traces.newest(path)] == [r["text"] for r in traces.records(path)][::-1]
+    with open(path, "ab") as file:
+        file.write(b'{"type": "user", "message": {"content": "half')
+    assert next(traces.newest(path))["text"].startswith("6 ")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +408,7 @@ def test_the_tail_of_a_long_transcript(transcript):
     ],
 )
 def test_how_the_last_turn_ended(ends, error, transcript):
-    found = traces.last_turn(traces.tail(transcript([user("hi"), assistant("hello"), *ends])[0]))
+    found = traces.last_turn(traces.newest(transcript([user("hi"), assistant("hello"), *ends])[0]))
     assert bool(found) is bool(error)
     if error:
         assert (found["status"], found["error"]) == (429, "rate_limit")
@@ -782,10 +786,10 @@ def test_a_config_that_is_not_there_is_empty_and_one_that_is_broken_unknown(cont
 
 
 def test_a_probe_is_one_call_and_its_status(tmp_path, claude):
-    for script, accepted in (("exit 0", True), ("exit 1", False), ("exec sleep 600", False)):
+    for script, rc in (("exit 0", 0), ("exit 1", 1), ("exec sleep 600", None)):
         path = tmp_path / "claude"
         path.write_text(f'#!/bin/sh\necho "$*" >"{tmp_path}/asked"\n{script}\n')
         path.chmod(0o755)
         profile = {**claude, "command": [str(path)]}
-        assert login.probe(profile, str(tmp_path), {"PATH": os.environ["PATH"]}, 0.5) is accepted
+        assert login.probe(profile, str(tmp_path), {"PATH": os.environ["PATH"]}, 0.5).get("rc") == rc
     assert "-p" in (tmp_path / "asked").read_text()

@@ -73,10 +73,10 @@ def ask(command: list[str], directory: str, environ: dict, timeout: float) -> di
     return {"rc": done.returncode, "text": text, "err": err, "value": value}
 
 
-def probe(profile: dict, directory: str, environ: dict, timeout: float = 60.0) -> bool:
-    """One real call of the model: whether the login is accepted. It costs what a call costs."""
-    said = ask([*profile["command"], *profile["login"]["probe"]], directory, environ, timeout)
-    return said.get("rc") == 0
+def probe(profile: dict, directory: str, environ: dict, timeout: float = 60.0) -> dict:
+    """One real call of the model, which costs what a call costs: what the agent said to it, as `ask` has it."""
+    environ = {**environ, **profile["login"].get("probe_env", {})}
+    return ask([*profile["command"], *profile["login"]["probe"]], directory, environ, timeout)
 
 
 def number(text: str) -> str | None:

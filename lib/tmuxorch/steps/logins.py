@@ -13,8 +13,9 @@ from ..store import Store, now
 
 
 class Logins:
-    def __init__(self, config: Config, db: Store, fresh: bool = False) -> None:
-        self.config, self.db, self.fresh = config, db, fresh
+    def __init__(self, config: Config, db: Store, fresh: bool = False, probe: bool = False) -> None:
+        self.config, self.db, self.fresh, self.probe = config, db, fresh, probe
+        self.probes: dict[str, dict | None] = {}
         self.server_environment: dict[str, str] | None = None
 
     def check(self, agent: str, directory: str) -> dict:
@@ -30,7 +31,13 @@ class Logins:
             facts = {**login.facts(profile, directory, environ, home), "checked_at": now()}
             self.db.save_auth_check(agent, directory, {**facts, "config": None})
         trusted = login.trusted(profile, facts["config"], directory)
-        return auth.judge(profile, facts, trusted, environ, facts["checked_at"])
+        judged = auth.judge(profile, facts, trusted, environ, facts["checked_at"])
+        if not self.probe or not judged["installed"]:
+            return judged
+        if agent not in self.probes:  # one call an agent: its login is the same in every directory
+            known = "probe" in profile["login"]
+            self.probes[agent] = login.probe(profile, directory, environ, self.config["probe_timeout_s"]) if known else None
+        return auth.probed(profile, judged, self.probes[agent])
 
     def environment(self, profile: dict) -> dict:
         """What an agent in a new pane would see: from cron, a key that the tmux server has would look missing."""

@@ -134,7 +134,7 @@ class Recoverer:
             return False
         wait = min(self.config["probe_max_s"], self.config["probe_min_s"] * 2 ** min(hold["probes"], 20))
         self.db.update("hold", {"id": hold["id"]}, {"probes": hold["probes"] + 1, "next_probe_at": at + wait})
-        return login.probe(profile, home, self.config.environ)
+        return login.probe(profile, home, self.config.environ, self.config["probe_timeout_s"]).get("rc") == 0
 
     def watch_pilot(self, hold: dict, agent: str) -> None:
         """Release the hold after the pilot's first good turn; another failure begins the wait anew."""
