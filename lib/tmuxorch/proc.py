@@ -13,9 +13,12 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
+NOT_READ = {"ppid": 0, "name": "?", "argv": [], "exe": "", "state": "?", "started": ""}
+
 
 def trees(roots: list[int]) -> dict[int, list[dict]]:
-    """The processes at and below each of these pids, parents first. A pid that is gone has an empty list."""
+    """The processes at and below each of these pids, parents first. A pid that is gone has an empty list; what is below
+    it and could not be read (it may have ended meanwhile) has the state `?`."""
     if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
         return {root: list(below(root, read, children)) for root in roots}
     processes, families = psutil_map()
@@ -29,6 +32,8 @@ def below(root: int, get: Callable[[int], dict | None], kin: Callable[[dict], li
         if process:
             yield process
             todo += kin(process)
+        elif pid != root:
+            yield {**NOT_READ, "pid": pid}
 
 
 def children(process: dict) -> list[int]:
@@ -39,8 +44,10 @@ def children(process: dict) -> list[int]:
         tasks = [pid] if process["threads"] == 1 else os.listdir(f"/proc/{pid}/task")
         for task in tasks:
             found += [int(word) for word in slurp(f"/proc/{pid}/task/{task}/children").split()]
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         pass  # it ended meanwhile
+    except OSError:
+        found.append(-1)  # it may have some, nobody can tell
     return found
 
 
@@ -125,7 +132,8 @@ def end(processes: list[dict], wait_s: float = 3.0) -> None:
     """End those of these processes that still run: asked first, killed after `wait_s`. One whose pid went to another
     process since is left alone."""
     here = os.path.exists("/proc/self/stat")
-    pids = [p["pid"] for p in processes if not here or (now := read(p["pid"])) and now["started"] == p["started"]]
+    known = [process for process in processes if process["state"] != "?"]
+    pids = [p["pid"] for p in known if not here or (now := read(p["pid"])) and now["started"] == p["started"]]
     if not pids:
         return
     import psutil

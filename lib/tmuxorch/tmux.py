@@ -63,9 +63,16 @@ class Tmux:
         return status, out, err
 
     def panes(self) -> list[dict]:
-        """Every pane of the server by FIELDS, numbers as int, `server` as PID@START."""
+        """Every pane of the server by FIELDS, numbers as int, `server` as PID@START. It names no target: a tmux that
+        refuses it, or answers with something else, has told nothing."""
         mark = new_mark()
-        return parse_panes(self.call("list-panes", "-a", "-F", mark + FORMAT), mark)
+        try:
+            text = self.call("list-panes", "-a", "-F", mark + FORMAT)
+        except Gone as error:
+            raise Later(f"tmux failed: {error}") from None
+        if text and mark not in text:
+            raise Later("tmux answered with something else than its panes")
+        return parse_panes(text, mark)
 
     def captures(self, pane_ids: list[str]) -> dict[str, dict]:
         """The visible screens of these panes with colours, by pane id: text, cursor_x, cursor_y, width, height.

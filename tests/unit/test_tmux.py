@@ -550,11 +550,16 @@ def test_a_tmux_that_hangs_is_later_and_is_ended(fake, short, until):
 
 
 @pytest.mark.parametrize(
-    "script", ["exit 1", "echo weird >&2; exit 1", "kill -9 $$", "echo 'unknown option -- F' >&2; exit 1"]
+    "script", ["exit 1", "echo weird >&2; exit 1", "kill -9 $$", "echo 'unknown option -- F' >&2; exit 1", "echo weird"]
 )
-def test_a_tmux_that_refuses_is_gone_and_no_server_is_made_up(script, fake):
-    with pytest.raises(tmux.Gone):
+def test_a_tmux_that_lists_no_panes_has_told_nothing(script, fake):
+    with pytest.raises(Later):
         fake(script).panes()
+
+
+def test_what_a_tmux_refuses_of_a_target_is_gone(fake):
+    with pytest.raises(tmux.Gone):
+        fake('echo "can\'t find pane" >&2; exit 1').call("display-message", "-t", "%9")
 
 
 @pytest.mark.parametrize("words", ["no server running on /tmp/x", "error connecting to /tmp/x (No such file or directory)"])

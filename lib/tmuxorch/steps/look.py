@@ -83,6 +83,8 @@ class Look(Panes):
             facts["profile"] = self.profile(name)
             facts["agent"] = agents.find(facts["profile"], facts["processes"])
             self.add_traces(facts, row)
+        if not facts["agent"] and any(process["state"] == "?" for process in facts["processes"]):
+            facts["processes"] = []  # the agent may be the one that could not be read
         return facts
 
     def tree(self, pid: int) -> list[dict]:
