@@ -107,7 +107,7 @@ def open_composer(rows: list[str], lines: list[str], looks: dict, cursor_y: int 
         number for number in range(min(last + 1, len(rows)))
         if lines[number].startswith(signs(looks)) and not next(iter(cells(rows[number])))[1]
     ]  # fmt: skip
-    if not starts:
+    if not starts or is_menu(lines[starts[-1] :], looks):
         return None
     blank = [number for number in range(starts[-1] + 1, len(lines)) if not lines[number].strip()]
     if cursor_y is None:
@@ -115,6 +115,11 @@ def open_composer(rows: list[str], lines: list[str], looks: dict, cursor_y: int 
     else:
         ends = [number for number in blank if number > cursor_y][:1]
     return starts[-1] - 1, ends[0] if ends else shown[-1] + 1
+
+
+def is_menu(lines: list[str], looks: dict) -> bool:
+    """Whether items stand one below the other, the first of them where a composer would begin."""
+    return "item" in looks and all(re.search(looks["item"], line) for line in [line for line in lines if line.strip()][:2])
 
 
 def is_rule(line: str, sign: str) -> bool:
