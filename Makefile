@@ -39,8 +39,9 @@ contract: $(VENV)/tested
 
 # 200 sends with a kill a round of ten; `make chaos ROUNDS=100` for 1,000.
 ROUNDS = 20
+WALKS = 5
 chaos: $(VENV)/tested
-	@$(RUN) python -m pytest -s tests/chaos --rounds $(ROUNDS)
+	@$(RUN) python -m pytest -s tests/chaos --rounds $(ROUNDS) --walks $(WALKS)
 
 lint: $(VENV)/tested
 	@shellcheck dev/need bin/tmo-hook cron/* .ci/run

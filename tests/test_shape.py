@@ -467,7 +467,7 @@ def test_the_profiles_speak_of_states_and_dialogs_that_there_are(name, words):
 
 # The words in the code, by where they stand: compared with a key, given for a key, or passed to what records them.
 OTHERS = {  # words of other things that have a `state`, `status` or `kind`
-    "state": {"T", "Z", "S"},  # a process
+    "state": {"T", "Z", "?", "S"},  # a process
     "status": {"idle", "busy", "waiting"},  # an agent's own registry
     "kind": {"prompt", "queued", "error", "assistant", "tool_result", "dequeued", "turn_start", "turn_end",
              "trust", "start", "recovery",

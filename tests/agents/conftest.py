@@ -9,9 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Claude, Codex, Stub, World
+from harness import PACKAGES, ROOT, Claude, Codex, Stub, World
 
-PACKAGES = {"claude": ("@anthropic-ai/claude-code", "2.1.330"), "codex": ("@openai/codex", "0.169.0")}  # the one place
 CACHE = ROOT / ".cache" / "agents"
 PROGRAMS = {"stub": Stub, "claude": Claude, "codex": Codex}
 # What npm says when the registry cannot be reached, or lets nobody in. Anything else is our failure.

@@ -24,6 +24,7 @@ import psutil
 from model_server import ModelServer
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {"claude": ("@anthropic-ai/claude-code", "2.1.330"), "codex": ("@openai/codex", "0.169.0")}  # the one place
 DEADLINE_S = 40  # a loaded machine; nothing here takes so long on an idle one
 POLL_S = 0.05
 FINAL = {"x-should-retry": "false"}  # without it the program tries again for a while

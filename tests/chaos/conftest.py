@@ -12,7 +12,12 @@ from harness import Stub, World  # noqa: E402
 
 def pytest_addoption(parser):
     parser.addoption("--rounds", type=int, default=20, help="rounds of ten sends each, with one kill a round")
+    parser.addoption("--walks", type=int, default=5, help="random walks of ten steps through the states")
     parser.addoption("--seed", type=int, default=1, help="the same moments again, as far as a machine is the same")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "only(names): of the agents' tests")
 
 
 @pytest.fixture
