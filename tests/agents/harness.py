@@ -277,6 +277,16 @@ class World:
             pane.is_idle()
         return pane
 
+    def agent_in_a_shell(self, size=(120, 40)):
+        """A pane of a person's, with the agent started from its shell."""
+        pane = self.bare_pane("bash", "--norc", size=size, ready=False)
+        pane.shows("$")
+        self.program.trust(self.project)
+        pane.type(" ".join(f"'{word}'" for word in self.program.argv()))
+        pane.keys("Enter")
+        pane.is_idle()
+        return pane
+
 
 class Pane:
     """A pane of a world, as it is when nobody of ours looks."""
@@ -533,6 +543,17 @@ class Real(Program):
             self.answer()
         return text
 
+    def step(self, verb, *arguments):
+        """What the model server answers for a verb of the stub's script."""
+        argument = arguments[0] if arguments else ""
+        if verb == "say":
+            return {"say": argument}
+        if verb == "work":
+            return {"say": " ".join(["word"] * int(float(argument) * 10)), "words_s": 0.1}
+        if verb == "silent":
+            return {"say": "late", "wait": str(argument)}
+        return self.own_step(verb, *arguments)
+
     def log_in(self):
         """The server takes the key again."""
         self.rules = [rule for rule in self.rules if rule["steps"][0].get("status") != 401]
@@ -567,14 +588,8 @@ class Claude(Real):
     def argv(self, *more):
         return ["claude", *self.args(), *more]
 
-    def step(self, verb, *arguments):
+    def own_step(self, verb, *arguments):
         argument = arguments[0] if arguments else ""
-        if verb == "say":
-            return {"say": argument}
-        if verb == "work":
-            return {"say": " ".join(["word"] * int(float(argument) * 10)), "words_s": 0.1}
-        if verb == "silent":
-            return {"say": "late", "wait": str(argument)}
         if verb == "context-full":
             words = "prompt is too long: 210000 tokens > 200000 maximum"
             return {"status": 400, "type": "invalid_request_error", "message": words, "headers": FINAL}
@@ -649,14 +664,8 @@ apps = false
     def argv(self, *more):
         return ["codex", "--no-daemon", *self.args(), *more]
 
-    def step(self, verb, *arguments):
+    def own_step(self, verb, *arguments):
         argument = arguments[0] if arguments else ""
-        if verb == "say":
-            return {"say": argument}
-        if verb == "work":
-            return {"say": " ".join(["word"] * int(float(argument) * 10)), "words_s": 0.1}
-        if verb == "silent":
-            return {"say": "late", "wait": str(argument)}
         if verb == "context-full":
             return {"status": 400, "type": "invalid_request_error", "code": "context_length_exceeded", "message": "too long"}
         if verb == "login-lost":

@@ -39,9 +39,12 @@ class Stage:
         self.program.took(f"do it {tag}")
         return tag
 
-    def gate(self):
-        self.file = self.world.dir / self.world.tag()
-        return self.file
+    def busy(self):
+        """At work with a tool; it ends when the file is there that this returns."""
+        gate = self.world.dir / self.world.tag()
+        self.submit(("wait", gate))
+        self.pane.status("busy")
+        return gate
 
     def interrupt(self):
         self.pane.insist("Escape", lambda: self.pane.registry().get("status") == "idle", "the agent to stop")
@@ -82,34 +85,31 @@ def working_words(stage):
 
 @scene("working")
 def working_tool(stage):
-    stage.submit(("wait", stage.gate()))
-    stage.pane.status("busy")
+    gate = stage.busy()
     yield
-    stage.file.touch()
+    gate.touch()
     stage.pane.is_idle()
 
 
 @scene("working", programs=("stub", "claude"))
 def working_queued(stage):
-    stage.submit(("wait", stage.gate()))
-    stage.pane.status("busy")
+    gate = stage.busy()
     stage.pane.paste("and then this")
     until(lambda: not stage.pane.is_empty(), "the text")
     stage.pane.keys("Enter")
     stage.pane.shows("Press up to edit queued messages")
     yield
-    stage.file.touch()
+    gate.touch()
     stage.pane.is_idle()
 
 
 @scene("working", programs=("stub", "claude"))
 def working_draft(stage):
-    stage.submit(("wait", stage.gate()))
-    stage.pane.status("busy")
+    gate = stage.busy()
     stage.pane.type(DRAFT)
     stage.pane.shows(DRAFT)
     yield
-    stage.file.touch()
+    gate.touch()
     stage.pane.is_idle()
     stage.clear()
 
@@ -256,12 +256,7 @@ def test_without_an_agent_it_is_a_shell_and_in_its_dialogs_a_dialog(world, tui, 
     assert look(world, pane)["dialog"] == "trust"
     keep("dialog_trust", pane)
 
-    world.program.trust(world.project)
-    pane = world.bare_pane("bash", "--norc", size=size, ready=False)
-    pane.shows("$")
-    pane.type(" ".join(f"'{word}'" for word in world.program.argv()))
-    pane.keys("Enter")
-    pane.is_idle()
+    pane = world.agent_in_a_shell(size)
     pane.keys("C-z")
     pane.shows(world.program.stopped)
     until(lambda: look(world, pane)["detail"] == "stopped", lambda: look(world, pane))

@@ -292,12 +292,7 @@ def test_a_pane_of_a_person_right_after_its_launch(world):
 
 def test_after_kill_9_the_shell_gets_nothing(world):
     """The pane of a person still shows the agent; only its processes tell."""
-    pane = world.bare_pane("bash", "--norc", ready=False)
-    pane.shows("$")
-    world.program.trust(world.project)
-    pane.type(" ".join(f"'{word}'" for word in world.program.argv()))
-    pane.keys("Enter")
-    pane.is_idle()
+    pane = world.agent_in_a_shell()
     pid = pane.kill()
     assert world.program.registry(pid, pane).get("status", "idle") == "idle"  # stale, where there is one
     assert pane.composer() is not None or world.program.name == "stub"
@@ -337,12 +332,7 @@ def test_after_kill_9_a_project_keeps_the_message(world, pane):
 
 
 def test_a_suspended_agent_gets_nothing(world):
-    pane = world.bare_pane("bash", "--norc", ready=False)
-    pane.shows("$")
-    world.program.trust(world.project)
-    pane.type(" ".join(f"'{word}'" for word in world.program.argv()))
-    pane.keys("Enter")
-    pane.is_idle()
+    pane = world.agent_in_a_shell()
     process = pane.agent()
     pane.keys("C-z")
     until(lambda: process.status() == psutil.STATUS_STOPPED, "the agent to be stopped")
