@@ -69,6 +69,8 @@ class Tmux:
         try:
             text = self.call("list-panes", "-a", "-F", mark + FORMAT)
         except Gone as error:
+            if "error connecting" in str(error):
+                raise  # a socket that will not be there later either
             raise Later(f"tmux failed: {error}") from None
         if text and mark not in text:
             raise Later("tmux answered with something else than its panes")

@@ -28,8 +28,8 @@ class Panes:
             self.panes = self.tmux.panes()
         except tmux.NoServer:
             self.server, self.panes = "none", []
-        except Later:
-            self.server, self.panes = "silent", []
+        except Later as error:
+            self.server, self.panes, self.silence = "silent", [], str(error)
         self.by_id = {pane["pane_id"]: pane for pane in self.panes}
         self.known = {(row["project_id"], row["role"]): row for row in (db.agents() if db else [])}
         self.projects = {row["id"]: row for row in (db.projects() if db else [])}
@@ -89,7 +89,7 @@ class Panes:
 
     def need_server(self) -> None:
         if self.server == "silent":
-            raise Later(f"tmux does not answer within {self.config['tmux_timeout_s']:g} s")
+            raise Later(self.silence)
 
     def find(self, target: str) -> list[dict]:
         """The rows of the panes that a TARGET names exactly: `%12`, `session:window[.pane]` or `ID/role`."""

@@ -122,8 +122,15 @@ class Sender:
             return fresh or message  # somebody else brought it while we waited for the lock
         if not until(lambda: not self.echo(fresh, pane_id), wait_s, POLL_S):
             return self.close(fresh, "held", "an earlier message that holds this text has not left its traces yet")
-        look = Look(self.config, self.db, now())
-        facts = self.facts(look, message["target"], pane_id)
+        seen: dict = {}
+
+        def caught_up() -> bool:
+            seen["look"] = Look(self.config, self.db, now())
+            seen["facts"] = self.facts(seen["look"], message["target"], pane_id)
+            return seen["facts"] is None or not self.behind(seen["facts"])
+
+        until(caught_up, min(wait_s, SETTLE_S), POLL_S)
+        look, facts = seen["look"], seen["facts"]
         if facts is None:
             return self.close(fresh, "held", "the pane moved away")
         verdict = look.verdict(facts)
@@ -148,6 +155,15 @@ class Sender:
             if os.path.exists(path) and not delivery.hooked(traces.hooks(path, other["hook_at"] or 0), other["text"]):
                 return True
         return False
+
+    def behind(self, facts: dict) -> bool:
+        """Whether the composer still shows a message that was taken up a moment ago: a loaded machine draws late."""
+        shown = facts["screen"]
+        if not shown or not shown["draft"]:
+            return False
+        lately = self.db.typed_lately(facts["pane"]["pane_id"], now() - SETTLE_S, -1)
+        taken = [message["text"] for message in lately if message["state"] in ("submitted", "accepted")]
+        return any(delivery.shows(shown["draft"], text, facts["profile"]) for text in taken)
 
     def facts(self, look: Look, target: str, pane_id: str) -> dict | None:
         """What is known of the agent in this pane, its screen included even while it works: the composer must be
