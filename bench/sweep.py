@@ -34,7 +34,11 @@ class Farm:
                     "TMO_SOCKET": self.socket, "TMO_STUB_HOME": f"{self.folder}/stub"}  # fmt: skip
         self.config = config.load(self.env)
         self.db = store.write(self.config.db)
-        self.build(count)
+        try:
+            self.build(count)
+        except BaseException:
+            self.close()
+            raise
 
     def build(self, count: int) -> None:
         agent = "exec -a tmo-stub-agent sleep 100000"
