@@ -246,6 +246,9 @@ journal() {
 # shellcheck disable=SC2016 # a variable of jq
 taken() { journal prompt 'select(.prompt | contains($text)) | 1' --arg text "$1" | wc -l | tr -d ' '; }
 
+# begun STEP: an agent has begun such a step of its script.
+begun() { journal step .step | grep -qx "$1"; }
+
 # last_prompt: what was taken last of all.
 last_prompt() { jq -rs 'map(select(.kind == "prompt"))[-1].prompt' "$TMO_STUB_JOURNAL"; }
 

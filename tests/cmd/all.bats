@@ -440,6 +440,7 @@ delivered() {
 }
 
 completed_bare() {
+    "${bare[@]}" "$BIN/tmo-deliver" >/dev/null # the message may have been accepted by a busy agent
     "${bare[@]}" "$BIN/tmo-complete" >/dev/null && "${bare[@]}" "$BIN/tmo-project" >"$W/out" && out '.[0].status == "completed"'
 }
 

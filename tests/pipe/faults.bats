@@ -59,6 +59,7 @@ ends_well() {
 @test 'a message of ours that was typed and not submitted' {
     setting send_timeout_s 1
     running shop 'deaf 12' 'finish' 'commit a.txt' 'done'
+    eventually $LONG begun deaf
     want 1 tmo-send 1/developer 'use 100 as the limit'
     out '.[0].state == "typed"'
     minutes_until $LONG taken_once 'use 100 as the limit'
