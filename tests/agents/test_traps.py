@@ -10,6 +10,8 @@ import threading
 import psutil
 import pytest
 from harness import Claude, Stub, World, until
+from tmuxorch import config, store
+from tmuxorch.steps import outbox, send
 
 TARGET = "1/developer"
 BOTH = pytest.mark.parametrize("tui", ["fullscreen", "classic"])
@@ -486,3 +488,29 @@ def test_a_message_waits_for_its_own_pane_only(world):
     world.tmo("tmo-deliver")
     assert world.message("first")["state"] == "expired"
     assert json.dumps(world.program.prompts()).count("for the first") == 0
+
+
+@pytest.mark.only("stub")
+def test_a_screen_that_draws_late_is_waited_for(world, pane, monkeypatch):
+    """The composer still shows the last message, which was taken up: it is cleared only after the first look."""
+    world.tell("the last message")
+    pane.is_idle()
+    pane.type("the last message")
+    pane.shows("❯ the last message".replace(" ", "\N{NO-BREAK SPACE}", 1))
+    for name, value in world.env.items():
+        monkeypatch.setenv(name, value)
+    settings = config.load(world.env)
+    sender = send.Sender(settings, store.write(settings.db))
+    look, looks = sender.facts, []
+
+    def facts(*words):
+        looks.append(look(*words))
+        if len(looks) == 1:
+            pane.keys("C-u")
+        return looks[-1]
+
+    monkeypatch.setattr(sender, "facts", facts)
+    message = outbox.commit(sender, TARGET, "the next one", None, None, False)
+    assert sender.attempt(message, 10)["state"] == "submitted"
+    assert looks[0]["screen"]["draft"] == "the last message" and len(looks) > 1
+    assert [world.program.taken(text) for text in ("the last message", "the next one")] == [1, 1]
