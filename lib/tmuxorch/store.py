@@ -8,7 +8,6 @@ read-only and never wait.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -17,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from .errors import Error, Later, Refused
-from .waiting import deadline
+from .waiting import locked
 
 FREE = 64 << 20  # bytes: less free disk than that is reported
 BUSY_S = 10.0  # how long a writer waits for its turn, and for writers that are not ours
@@ -156,13 +155,8 @@ class Store:
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """Hold the writers' queue."""
-        lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            with deadline(BUSY_S, f"database '{self.path}' is busy"):
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.path + ".lock", BUSY_S, f"database '{self.path}' is busy"):
             yield
-        finally:
-            os.close(lock)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -37,3 +39,16 @@ def deadline(seconds: float, message: str) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def locked(path: str, wait_s: float, message: str) -> Iterator[None]:
+    """Hold a file's lock; Later when it is not free in time. The file stays, since unlinking it lets two hold the lock,
+    and nothing that is started meanwhile inherits it."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with deadline(wait_s, message):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)

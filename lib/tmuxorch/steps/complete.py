@@ -13,6 +13,7 @@ from ..config import Config
 from ..store import Store, host, now
 from .judging import Judge, tidy_key
 from .look import Look
+from .send import commit_own
 
 ACTOR = "tmo-complete"
 KEPT = 4000  # characters of a verify command's output that are kept, its end
@@ -60,12 +61,7 @@ class Completer:
 
     def send(self, project: dict, key: str, text: str) -> None:
         role = projects.lead(project) or project["roles"].split(",")[0]
-        at = now()
-        self.db.add_message(
-            {"key": key, "project_id": project["id"], "role": role, "target": f"{project['id']}/{role}", "text": text,
-             "actor": ACTOR, "created_at": at, "due_at": at, "next_attempt_at": at,
-             "expires_at": at + self.config["message_max_age_s"]}
-        )  # fmt: skip
+        commit_own(self.config, self.db, project, role, key, text, ACTOR)
 
     def finish(self, project: dict, verdict: dict) -> dict:
         """Run the verify command of a project in `completing`, unless another process does, and move it on."""

@@ -18,7 +18,7 @@ from ..store import Store, now
 from ..waiting import until
 from .look import Look
 from .panes import owns
-from .send import Sender
+from .send import Sender, commit_own
 
 POLL_S = 0.1
 ITEMS = 8  # a dialog has no more
@@ -217,16 +217,9 @@ class Launcher:
 
     def commit_briefing(self, project: dict, role: str, kind: str, run: str, state: str | None) -> None:
         """Put the briefing of a launch into the outbox before the launch: whoever comes next delivers it."""
-        at = now()
         self.db.supersede_briefings(project["id"], role)
-        self.db.add_message(
-            {
-                "key": f"briefing/{run}", "project_id": project["id"], "role": role, "target": f"{project['id']}/{role}",
-                "text": compose(self.config, self.db, project, role, kind, state), "actor": self.actor,
-                "created_at": at, "due_at": at, "next_attempt_at": at,
-                "expires_at": at + self.config["message_max_age_s"],
-            }
-        )  # fmt: skip
+        text = compose(self.config, self.db, project, role, kind, state)
+        commit_own(self.config, self.db, project, role, f"briefing/{run}", text, self.actor)
 
 
 def settled(health: dict) -> bool:

@@ -6,7 +6,6 @@ A step, shared by tmo-send and tmo-deliver (and by what they are called from).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import time
@@ -17,7 +16,7 @@ from ..agents import traces
 from ..config import Config
 from ..errors import Later
 from ..store import Store, now
-from ..waiting import deadline, until
+from ..waiting import locked, until
 from .look import Look
 
 POLL_S = 0.02
@@ -29,17 +28,22 @@ LOCK_S = 1.0
 
 @contextlib.contextmanager
 def pane_lock(config: Config, pane_id: str, wait_s: float) -> Iterator[None]:
-    """Only one of us writes to a pane. The file stays: unlinking a lock lets two hold it."""
+    """Only one of us writes to a pane."""
     folder = os.path.join(config.state_dir, "locks")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     name = re.sub(r"\W", "_", config.socket) + "-" + pane_id[1:] + ".lock"
-    lock = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        with deadline(wait_s, f"pane '{pane_id}' is being written to"):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(os.path.join(folder, name), wait_s, f"pane '{pane_id}' is being written to"):
         yield
-    finally:
-        os.close(lock)
+
+
+def commit_own(config: Config, db: Store, project: dict, role: str, key: str, text: str, actor: str) -> None:
+    """Put a message of our own to a role into the outbox, once a key."""
+    at = now()
+    db.add_message(
+        {"key": key, "project_id": project["id"], "role": role, "target": f"{project['id']}/{role}", "text": text,
+         "actor": actor, "created_at": at, "due_at": at, "next_attempt_at": at,
+         "expires_at": at + config["message_max_age_s"]}
+    )  # fmt: skip
 
 
 class Sender:
@@ -79,12 +83,7 @@ class Sender:
 
     def send_now(self, project: dict, role: str, key: str, text: str, actor: str, allowed: tuple[str, ...]) -> dict:
         """Commit a message of our own to a role and try it at once; its row."""
-        at = now()
-        self.db.add_message(
-            {"key": key, "project_id": project["id"], "role": role, "target": f"{project['id']}/{role}", "text": text,
-             "actor": actor, "created_at": at, "due_at": at, "next_attempt_at": at,
-             "expires_at": at + self.config["message_max_age_s"]}
-        )  # fmt: skip
+        commit_own(self.config, self.db, project, role, key, text, actor)
         message = self.db.message(key)
         assert message is not None
         if message["state"] not in ("queued", "held"):
