@@ -459,7 +459,7 @@ def test_health_states(words):
 @pytest.mark.parametrize("name", ["claude", "stub"])
 def test_the_profiles_speak_of_states_and_dialogs_that_there_are(name, words):
     profile = agents.profile(config.load({"HOME": "/nowhere"}), name)
-    kinds = {"trust", "permission", "bypass", "onboarding", "other"}
+    kinds = {"trust", "permission", "bypass", "limit", "onboarding", "other"}
     assert set(config.DEFAULTS["dialog"]) == kinds
     assert set(profile["screen"]["dialog"]) | set(profile["screen"]["answer"]) <= kinds
     assert set(profile["errors"]) | set(profile["screen"]["said"]) <= words["health"]

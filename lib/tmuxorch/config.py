@@ -48,7 +48,14 @@ DEFAULTS: dict[str, object] = {
         "activity": 1800.0,
     },
     # What to do with a dialog that nobody answers: report, or accept (the item that lets the agent go on).
-    "dialog": {"trust": "accept", "permission": "report", "bypass": "accept", "onboarding": "report", "other": "report"},
+    "dialog": {
+        "trust": "accept",
+        "permission": "report",
+        "bypass": "accept",
+        "limit": "accept",
+        "onboarding": "report",
+        "other": "report",
+    },
     # [agents.NAME]: command (list), args (list), env (table), skip_permissions (true or false)
     "agents": {},
 }

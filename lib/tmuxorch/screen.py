@@ -162,7 +162,9 @@ def menu(lines: list[str], looks: dict) -> dict:
     if not any_match(looks.get("menu", []), shown[-3:]):
         return {}
     kind = first_match(looks.get("dialog", {}), "\n".join(shown[-25:]))
-    chosen = [line.strip() for line in shown if line.strip().startswith(looks["cursor"])]
+    rules = [number for number, line in enumerate(shown) if "rule" in looks and is_rule(line, looks["rule"])]
+    below = shown[rules[-1] :] if rules else shown  # above it stand the prompts of earlier turns
+    chosen = [line.strip() for line in below if line.strip().startswith(looks["cursor"])]
     return {"dialog": kind or "other", "selected": chosen[-1].removeprefix(looks["cursor"]).strip() if chosen else None}
 
 

@@ -46,6 +46,9 @@ NOW = at("2025-11-20T12:00:00")  # a Thursday
         ("resets Nov 20 at 9am (UTC)", at("2025-11-20T09:00")),  # three hours ago: it is over, not due in a year
         ("resets in 90s", NOW + 90),
         ("retry in 1h 30m", NOW + 5400),
+        ("limit will reset at 2025-11-25 09:00:30Z", at("2025-11-25T09:00:30")),
+        ("try again at\n3:28 PM (UTC)", at("2025-11-20T15:28")),  # broken by a narrow screen
+        ("try again 3 times", None),
         ("available again in 1 day, 2 hours and 3 minutes", NOW + 86400 + 7200 + 180),
         # what says nothing
         ("", None),
@@ -54,7 +57,7 @@ NOW = at("2025-11-20T12:00:00")  # a Thursday
         ("resets 9:75am (UTC)", None),
         ("resets Feb 30 at 9am (UTC)", None),
         ("in the morning", None),
-        ("resets at 2025-11-25 09:00", None),
+        ("resets at 2025-13-45 09:00", None),
     ],
 )
 def test_the_words_and_their_moment(text, end):
