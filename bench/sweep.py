@@ -102,7 +102,7 @@ class Farm:
                 file.writelines(json.dumps(line) + "\n" for line in turn * 10)
 
     def sweep(self) -> list[dict]:
-        return look.Look(self.config, self.db, store.now()).look_at(None)
+        return look.Look(self.config, self.db, store.now(), every=True).look_at(None)
 
     def floor(self) -> None:
         """What no sweep can do without."""
@@ -130,17 +130,17 @@ def timed(act) -> float:
 
 def counted(act) -> tuple:
     """What it returned, and how many tmux clients it took."""
-    spawn, calls = tmux.spawn, []
+    client, calls = tmux.Client, []
 
     def count(*words):
         calls.append(words)
-        return spawn(*words)
+        return client(*words)
 
-    tmux.spawn = count
+    tmux.Client = count
     try:
         return act(), len(calls)
     finally:
-        tmux.spawn = spawn
+        tmux.Client = client
 
 
 def run(say, sizes=SIZES) -> None:

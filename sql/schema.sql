@@ -101,7 +101,7 @@ CREATE TABLE agent_health (
     recovery_attempts    INTEGER NOT NULL DEFAULT 0,
     last_recovery_at     REAL,
     next_recovery_at     REAL,
-    needs_human          INTEGER NOT NULL DEFAULT 0 CHECK (needs_human IN (0, 1)),
+    needs_human          INTEGER NOT NULL DEFAULT 0 CHECK (needs_human IN (0, 1)), process TEXT,
     UNIQUE (project_id, role)
 ) STRICT;
 

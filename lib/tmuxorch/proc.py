@@ -13,16 +13,24 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
+PAGE, PAGES = 4096, 65536
 NOT_READ = {"ppid": 0, "name": "?", "argv": [], "exe": "", "state": "?", "started": ""}
 
 
 def trees(roots: list[int]) -> dict[int, list[dict]]:
     """The processes at and below each of these pids, parents first. A pid that is gone has an empty list; what is below
     it and could not be read (it may have ended meanwhile) has the state `?`."""
+    walk = walker()
+    return {root: list(walk(root)) for root in roots}
+
+
+def walker() -> Callable[[int], Iterator[dict]]:
+    """What yields the processes at and below a pid as `trees` lists them: where /proc tells, each is read only when it is
+    asked for."""
     if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
-        return {root: list(below(root, read, children)) for root in roots}
+        return lambda root: below(root, read, children)
     processes, families = psutil_map()
-    return {root: list(below(root, processes.get, lambda process: families.get(process["pid"], []))) for root in roots}
+    return lambda root: below(root, processes.get, lambda process: families.get(process["pid"], []))
 
 
 def below(root: int, get: Callable[[int], dict | None], kin: Callable[[dict], list[int]]) -> Iterator[dict]:
@@ -58,14 +66,28 @@ def read(pid: int) -> dict | None:
         argv = slurp(f"/proc/{pid}/cmdline").split("\0")[:-1]
     except OSError:
         return None
-    head, _, tail = stat.rpartition(")")  # a name may hold blanks and parentheses
-    fields = tail.split()
     try:
         exe = os.readlink(f"/proc/{pid}/exe")
     except OSError:
         exe = ""
-    return {"pid": pid, "ppid": int(fields[1]), "name": head.partition("(")[2], "argv": argv, "exe": exe,
+    return {**parse_stat(pid, stat), "argv": argv, "exe": exe}
+
+
+def parse_stat(pid: int, stat: str) -> dict:
+    head, _, tail = stat.rpartition(")")  # a name may hold blanks and parentheses
+    fields = tail.split(None, 20)
+    return {"pid": pid, "ppid": int(fields[1]), "name": head.partition("(")[2], "argv": [], "exe": "",
             "state": fields[0], "started": fields[19], "threads": int(fields[17])}  # fmt: skip
+
+
+def again(pid: int, started: str, name: str) -> dict | None:
+    """A process that was seen before, where /proc tells that it is still that one: without argv and exe, which are known."""
+    try:
+        process = parse_stat(pid, slurp(f"/proc/{pid}/stat"))
+    except OSError:
+        return None
+    same = (process["started"], process["name"]) == (started, name)
+    return process if same and process["state"] != "Z" else None
 
 
 def open_files(pids: list[int]) -> list[str]:
@@ -99,12 +121,13 @@ def began_at(process: dict) -> float:
 
 
 def slurp(path: str) -> str:
-    """A small file of /proc, whole; by the plain calls, at half the price of a text file."""
+    """A small file of /proc, whole; by the plain calls, at half the price of a text file. The kernel fills at least half
+    a page before it answers, so that less is the end."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        data = b""
-        while part := os.read(descriptor, 65536):
-            data += part
+        data = part = os.read(descriptor, PAGES)
+        while len(part) >= PAGE // 2:
+            data += (part := os.read(descriptor, PAGES))
     finally:
         os.close(descriptor)
     return data.decode("utf-8", "surrogateescape")

@@ -74,7 +74,6 @@ def check_version(version: int, path: str) -> None:
 
 def connect(target: str, uri: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(target, timeout=BUSY_S, isolation_level=None, uri=uri)
-    connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
@@ -138,7 +137,9 @@ class Store:
 
     def all(self, sql: str, values: Iterable = ()) -> list[dict]:
         with errors(self.path):
-            return [dict(row) for row in self.connection.execute(sql, tuple(values))]
+            cursor = self.connection.execute(sql, tuple(values))
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def one(self, sql: str, values: Iterable = ()) -> dict | None:
         rows = self.all(sql, values)

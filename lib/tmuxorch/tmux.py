@@ -7,9 +7,11 @@ Targets given to tmux are pane ids (`%12`) or exact session names (`=name:`): a 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
+from collections.abc import Callable
 
 from .errors import Error, Later
 from .waiting import deadline
@@ -51,46 +53,46 @@ class Tmux:
 
     def client(self, *args: str, text: str | None = None) -> tuple[int, str, str]:
         """Run one client: status, stdout, stderr. A refused command is a status; a silent server raises Later."""
+        return self.ask(*args, text=text)()
+
+    def ask(self, *args: str, text: str | None = None) -> Callable[[], tuple[int, str, str]]:
+        """Start one client; what is returned waits for its answer, as `client` returns it. Meanwhile there may be other
+        things to read."""
         where = ("-S", self.socket) if "/" in self.socket else ("-L", self.socket) if self.socket else ()
         data = None if text is None else text.encode("utf-8", "surrogateescape")
-        status, stdout, stderr = spawn(["tmux", "-u", *where, *args], data, self.timeout)
-        out = stdout.decode("utf-8", "surrogateescape")
-        err = stderr.decode("utf-8", "replace").strip()
-        if status and no_server(err):
-            raise NoServer("no tmux server is running")
-        if status and ("lost server" in err or "server exited" in err):
-            raise Later("the tmux server ended while it was asked")
-        return status, out, err
+        client = Client(["tmux", "-u", *where, *args], data, self.timeout)
+        return lambda: read_answer(*client.wait())
 
     def panes(self) -> list[dict]:
         """Every pane of the server by FIELDS, numbers as int, `server` as PID@START. It names no target: a tmux that
         refuses it, or answers with something else, has told nothing."""
+        return self.ask_panes()()
+
+    def ask_panes(self) -> Callable[[], list[dict]]:
+        """Start the client of `panes`; what is returned waits for its answer."""
         mark = new_mark()
-        try:
-            text = self.call("list-panes", "-a", "-F", mark + FORMAT)
-        except Gone as error:
-            if "error connecting" in str(error):
-                raise  # a socket that will not be there later either
-            raise Later(f"tmux failed: {error}") from None
-        if text and mark not in text:
-            raise Later("tmux answered with something else than its panes")
-        return parse_panes(text, mark)
+        answer = self.ask("list-panes", "-a", "-F", mark + FORMAT)
+        return lambda: read_panes(*answer(), mark)
 
     def captures(self, pane_ids: list[str]) -> dict[str, dict]:
         """The visible screens of these panes with colours, by pane id: text, cursor_x, cursor_y, width, height.
 
         One client for all; a pane that went away is left out and costs the others nothing.
         """
+        return self.ask_captures(pane_ids)()
+
+    def ask_captures(self, pane_ids: list[str]) -> Callable[[], dict[str, dict]]:
+        """Start the client of `captures`; what is returned waits for its answer."""
         if not pane_ids:
-            return {}
+            return dict
         mark = new_mark()
         facts = "#{pane_id} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height}"
         script = "".join(
             f"display-message -p -t '{pane}' '{mark}{facts}'\ncapture-pane -p -e -t '{pane}'\n" for pane in pane_ids
         )
         # A pane that is gone makes the client's status 1, the others' screens are there all the same.
-        _, out, _ = self.client("source-file", "-", text=script)
-        return parse_captures(out, mark)
+        answer = self.ask("source-file", "-", text=script)
+        return lambda: parse_captures(answer()[1], mark)
 
     def paste(self, pane_id: str, text: str, guard: str) -> bool:
         """Paste text into a pane in brackets, leaving copy mode first, if `guard` (a format) holds there and then."""
@@ -171,37 +173,63 @@ def launching(process: dict) -> bool:
     return process["argv"][3:4] == [LAUNCHER] or process["name"].startswith("tmux") or not process["argv"]
 
 
-def spawn(argv: list[str], data: bytes | None, timeout: float) -> tuple[int, bytes, bytes]:
-    """Run a tmux client: status, stdout, stderr. By posix_spawn: subprocess alone costs more than the client does.
+class Client:
+    """A tmux client at work, by posix_spawn: subprocess alone costs more than the client does. One that nobody waited
+    for ends with this object.
 
-    A client reads all of its input before it prints, and prints little on stderr, so that one pipe after the other
-    cannot block; whatever does block ends with the time limit.
+    It reads all of its input before it prints, and prints little on stderr, so that one pipe after the other cannot
+    block; whatever does block ends with the time limit.
     """
-    with contextlib.ExitStack() as files:
+
+    def __init__(self, argv: list[str], data: bytes | None, timeout: float) -> None:
+        self.timeout, self.late = timeout, f"tmux does not answer within {timeout:g} s"
+        self.pid = 0
         pipes = [os.pipe() for _ in range(3)]
-        take, give, out, out_end, err, err_end = (
-            files.enter_context(open(end, mode, buffering=0))
-            for pipe in pipes
-            for end, mode in zip(pipe, ("rb", "wb"), strict=True)
-        )
+        self.files = [io.FileIO(end, mode) for pipe in pipes for end, mode in zip(pipe, ("rb", "wb"), strict=True)]
+        take, give, self.out, out_end, self.err, err_end = self.files
         actions = [(os.POSIX_SPAWN_DUP2, end.fileno(), number) for number, end in enumerate((take, out_end, err_end))]
         try:
-            pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions, setsigdef=[signal.SIGPIPE])
+            self.pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions, setsigdef=[signal.SIGPIPE])
         except FileNotFoundError:
             raise Error("cannot find tmux on PATH") from None
         for end in (take, out_end, err_end):
             end.close()
+        with deadline(timeout, self.late), contextlib.suppress(BrokenPipeError):
+            give.write(data or b"")
+        give.close()
+
+    def wait(self) -> tuple[int, bytes, bytes]:
+        """Its status, stdout and stderr. Raises Later, and ends it, when they do not come in time."""
         try:
-            with deadline(timeout, f"tmux does not answer within {timeout:g} s"):
-                with contextlib.suppress(BrokenPipeError):
-                    give.write(data or b"")
-                give.close()
-                stdout, stderr = out.read(), err.read()
-                return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), stdout, stderr
-        except Later:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
+            with deadline(self.timeout, self.late):
+                stdout, stderr = self.out.read(), self.err.read()
+                status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.pid = 0
+            return status, stdout, stderr
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        for file in self.files:
+            file.close()
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = 0
+
+    def __del__(self) -> None:
+        self.end()
+
+
+def read_answer(status: int, stdout: bytes, stderr: bytes) -> tuple[int, str, str]:
+    """What a client answered, as text."""
+    out = stdout.decode("utf-8", "surrogateescape")
+    err = stderr.decode("utf-8", "replace").strip()
+    if status and no_server(err):
+        raise NoServer("no tmux server is running")
+    if status and ("lost server" in err or "server exited" in err):
+        raise Later("the tmux server ended while it was asked")
+    return status, out, err
 
 
 SIZE = ("-x", "200", "-y", "50")  # while nobody is attached: long lines stay whole
@@ -265,6 +293,17 @@ def guard(pane: dict) -> str:
 def new_mark() -> str:
     """What starts a record in one answer of tmux: no name and no screen can hold it by itself."""
     return f"\N{SYMBOL FOR RECORD SEPARATOR}{os.urandom(4).hex()} "
+
+
+def read_panes(status: int, text: str, err: str, mark: str) -> list[dict]:
+    """The panes of a `list-panes` that was answered."""
+    if status and "error connecting" in err:
+        raise Gone(err)  # a socket that will not be there later either
+    if status:
+        raise Later(f"tmux failed: {err or 'it refused the command'}")
+    if text and mark not in text:
+        raise Later("tmux answered with something else than its panes")
+    return parse_panes(text, mark)
 
 
 def parse_panes(text: str, mark: str) -> list[dict]:

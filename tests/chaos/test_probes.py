@@ -15,6 +15,7 @@ from tmuxorch.errors import Later
 from tmuxorch.steps import look
 
 AGENTS, LOOKS = 6, 500
+ROLES = "developer,tester,researcher"
 WELL = {"idle", "working", "unknown"}
 TMUX = """#!/bin/sh
 case $(cat "$0.fault") in
@@ -33,11 +34,16 @@ FAULTS = ["ok", "ok", "ok", "hang", "fail", "lost", "odd", "cut", "garbage", "la
 
 @pytest.fixture
 def panes(world, monkeypatch):
-    """Agents at their prompts, and a tmux in front of the real one that can be told to fail."""
+    """Agents at their prompts, some of ours and some a person's, and a tmux in front of the real one that can be told to
+    fail."""
     world.program.trust(world.project)
-    made = [world.bare_pane(ready=False, trusted=False) for _ in range(AGENTS)]
+    world.enqueue(world.program.does("Be there.", ("say", "I am here.")), "-r", ROLES)
+    made = [world.bare_pane(ready=False, trusted=False) for _ in range(AGENTS // 2)]
+    until(lambda: world.tmo("tmo-start") and world.tmo("tmo-project").row["status"] == "processing", "the project to start")
+    made += [world.pane(f"1/{role}") for role in ROLES.split(",")]
     for pane in made:
         pane.is_idle()
+    world.tmo("tmo-health")  # what follows begins with what a look before has seen
     fake = world.dir / "bin" / "tmux"
     real = next(path for path in ("/usr/bin/tmux", "/usr/local/bin/tmux", "/opt/homebrew/bin/tmux") if os.path.exists(path))
     fake.write_text(TMUX.replace("REAL", real))
@@ -60,7 +66,7 @@ def looks(world, chance, act):
     for _ in range(LOOKS):
         act(chance)
         try:
-            rows = look.Look(settings, db, store.now()).look_at(None)
+            rows = look.Look(settings, db, store.now(), every=True).look_at(None)
         except Later:
             rows = [{"health": {"state": "later"}}]
         for row in rows:

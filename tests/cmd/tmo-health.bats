@@ -57,6 +57,25 @@ table() {
         grep -qx '11 missing no such pane - true false' "$W/table" || { cat "$W/table" && return 1; }
 }
 
+@test 'what the last look saw is not believed of another process in the pane' {
+    idle_agent
+    want 0 tmo-health
+    running other 'work 1000'
+    want 0 tmo-health
+    before=$(sqlite3 "$TMO_DB" 'SELECT process FROM agent_health WHERE project_id = 1')
+    # By hand, with our tags still on the pane: first another agent, then a shell.
+    tmux -S "$TMO_SOCKET" respawn-pane -k -t "$(pane_of 1/developer)" -c "$W/quiet" "$BIN/tmo-stub-agent" --start-s 0.1
+    eventually $LONG all_say '1 idle true' '2 working true'
+    after=$(sqlite3 "$TMO_DB" 'SELECT process FROM agent_health WHERE project_id = 1')
+    [ "$before" != "$after" ]
+    tmux -S "$TMO_SOCKET" respawn-pane -k -t "$(pane_of 1/developer)" 'exec sh'
+    eventually $LONG all_say '1 shell false' '2 working true'
+    [ -z "$(sqlite3 "$TMO_DB" 'SELECT process FROM agent_health WHERE project_id = 1')" ]
+}
+
+# all_say LINE...: project, state and whether there is an agent, by a look at everything.
+all_say() { [ "$(tmo-health | jq -r '"\(.project_id) \(.health.state) \(.health.has_agent)"' | sort)" = "$(printf '%s\n' "$@")" ]; }
+
 @test 'a second look confirms, a change begins anew' {
     setting confirm_s 1
     idle_agent

@@ -188,6 +188,20 @@ def test_a_program_that_rewrites_its_own_words(start):
     assert proc.read(root)["name"] == "my ) title"
 
 
+def test_a_process_seen_before_is_known_again(start, until):
+    process = start(sys.executable, "-c", WAIT)
+    seen = until(lambda: (one := proc.read(process.pid)) and one["argv"] and one, "it to run")
+    found = proc.again(seen["pid"], seen["started"], seen["name"])
+    assert {**found, "argv": seen["argv"], "exe": seen["exe"], "state": ""} == {**seen, "state": ""}
+    assert proc.again(seen["pid"], "1", seen["name"]) is None  # another one of the same pid
+    assert proc.again(seen["pid"], seen["started"], "sh") is None  # it has become another program
+    process.kill()
+    until(lambda: proc.read(process.pid)["state"] == "Z", "its end")
+    assert proc.again(seen["pid"], seen["started"], seen["name"]) is None
+    process.wait(20)
+    assert proc.again(seen["pid"], seen["started"], seen["name"]) is None
+
+
 def test_the_boot_has_one_id():
     assert proc.boot_id() == proc.boot_id()
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

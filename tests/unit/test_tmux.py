@@ -549,6 +549,14 @@ def test_a_tmux_that_hangs_is_later_and_is_ended(fake, short, until):
         assert not os.path.exists(f"/proc/{pid}")
 
 
+def test_a_client_that_nobody_waits_for_is_ended(fake, short, until):
+    answer = fake(f"echo $$ >>{short}/pids; exec sleep 600").ask_panes()
+    until(lambda: os.path.exists(f"{short}/pids") and words_of(f"{short}/pids"), "the client")
+    del answer
+    for pid in words_of(f"{short}/pids"):
+        assert not os.path.exists(f"/proc/{pid}")
+
+
 @pytest.mark.parametrize(
     "script", ["exit 1", "echo weird >&2; exit 1", "kill -9 $$", "echo 'unknown option -- F' >&2; exit 1", "echo weird"]
 )

@@ -54,13 +54,15 @@ def home(profile: dict, environ: dict) -> str:
 
 
 def find(profile: dict, processes: list[dict]) -> dict | None:
-    """The agent among the processes of a pane, by the base name of its executable or of argv[0] and argv[1]."""
-    known = set(profile["process"]["names"])
-    for process in processes:
-        words = [process["exe"].removesuffix(" (deleted)"), *process["argv"][:2]]
-        if process["state"] != "Z" and known & {os.path.basename(word) for word in words}:
-            return process
-    return None
+    """The agent among the processes of a pane."""
+    return next((process for process in processes if is_agent(profile, process)), None)
+
+
+def is_agent(profile: dict, process: dict) -> bool:
+    """By the base name of its executable or of argv[0] and argv[1]."""
+    words = (process["exe"].removesuffix(" (deleted)"), *process["argv"][:2])
+    names = profile["process"]["names"]
+    return process["state"] != "Z" and any(word.rpartition("/")[2] in names for word in words)
 
 
 def new_conversation(profile: dict) -> str | None:

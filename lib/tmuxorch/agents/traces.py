@@ -7,14 +7,13 @@ All of them may be half-written, stale or gone at any moment: whatever cannot be
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-
-from . import fill
 
 TAIL = 256 * 1024  # bytes; what the last turn says is in there, or too far up to matter
 BLOCK = 8 * 1024  # read at a time, from the end on
@@ -27,10 +26,10 @@ def registry(profile: dict, home: str, process: dict) -> dict | None:
     """
     if "registry" not in profile["traces"]:
         return None
-    path = os.path.join(home, fill(profile["traces"]["registry"], process))
+    path = f"{home}/{profile['traces']['registry'].replace('{pid}', str(process['pid']))}"
     try:
-        with open(path, encoding="utf-8") as file:
-            entry = json.load(file)
+        with open(path, "rb", buffering=0) as file:
+            entry = json.loads(file.read())
         if str(entry.get("procStart", process["started"])) != process["started"]:
             return None
         return {"status": entry["status"], "waiting_for": entry.get("waitingFor"),
@@ -56,9 +55,14 @@ def transcript_path(profile: dict, home: str, directory: str, conversation: str 
     rule = profile["traces"].get("transcript")
     if not conversation or not rule:
         return None
-    slug = re.sub(r"[^A-Za-z0-9]", "-", directory)
     home = glob.escape(home) if glob.has_magic(rule) else home
-    return os.path.join(home, fill(rule, {"slug": slug, "conversation": conversation}))
+    return f"{home}/{rule.replace('{slug}', slug(directory)).replace('{conversation}', conversation)}"
+
+
+@functools.lru_cache
+def slug(directory: str) -> str:
+    """How an agent names a directory among its files."""
+    return re.sub(r"[^A-Za-z0-9]", "-", directory)
 
 
 def history_path(profile: dict, home: str) -> str | None:
@@ -74,20 +78,22 @@ def there(path: str | None) -> str | None:
     return next(glob.iglob(path), None) if glob.has_magic(path) else None
 
 
+def facts(path: str | None) -> os.stat_result | None:
+    """A file's stat(2), None while it is not there."""
+    try:
+        return os.stat((there(path) if path and glob.has_magic(path) else path) or "")
+    except OSError:
+        return None
+
+
 def size(path: str | None) -> int:
     """A file's length in bytes, 0 when it is not there."""
-    try:
-        return os.stat(there(path) or "").st_size
-    except OSError:
-        return 0
+    return found.st_size if (found := facts(path)) else 0
 
 
 def changed(path: str | None) -> float:
     """When a file was last changed, 0 when it is not there."""
-    try:
-        return os.stat(there(path) or "").st_mtime
-    except OSError:
-        return 0.0
+    return found.st_mtime if (found := facts(path)) else 0.0
 
 
 def records(path: str | None, start: int = 0) -> Iterator[dict]:
@@ -241,7 +247,9 @@ def hooks(path: str | None, start: int = 0) -> list[dict]:
 
 def last_hook(path: str | None) -> dict:
     """The last hook that an agent reported, {} when there is none. It is near the end of a log that grows all night."""
-    found = hooks(path, max(0, size(path) - BLOCK)) or hooks(path)
+    if not (end := size(path)):
+        return {}
+    found = hooks(path, max(0, end - BLOCK)) or hooks(path)
     return found[-1] if found else {}
 
 

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable
 
 from .. import agents, delivery, health, screen, store, tmux
 from ..agents import traces
 from ..cli import is_agent
 from ..config import Config
-from ..proc import began_at, open_files, trees
+from ..proc import again, began_at, open_files, walker
 from .panes import Panes
 
 
 class Look(Panes):
-    """The machine as one look found it."""
+    """The machine as one look found it. every: all agents will be asked for, so that they may be read ahead."""
 
-    def __init__(self, config: Config, db: store.Store | None, now: float) -> None:
-        super().__init__(config, db, now)
+    def __init__(self, config: Config, db: store.Store | None, now: float, every: bool = False) -> None:
+        self.every = every
         self.profiles: dict[str, dict] = {}
-        self.conversations: dict[tuple, str] = {}
+        self.found: dict[tuple, dict] = {}  # the facts of each agent, by project and role
+        self.ahead: dict[str, dict] = {}  # what was read of them before tmux told of their panes, by pane id
+        self.early: set[str] = set()  # the panes whose screens were asked for then
+        self.shots: Callable[[], dict] = dict
+        self.walk = walker()
+        super().__init__(config, db, now)
 
     def profile(self, name: str) -> dict:
         if name not in self.profiles:
@@ -35,7 +41,7 @@ class Look(Panes):
         """Rows with their `health`, the looks at agents of ours written down. None: every pane. A project's row gets
         null; one that cannot be judged null and an error."""
         rows = self.all_rows() if given is None else given
-        whose = [self.of(row) if is_agent(row) else None for row in rows]
+        whose = rows if given is None else [self.of(row) if is_agent(row) else None for row in rows]
         known = [row for row in whose if row]
         verdicts = self.judge(known)
         self.save(known, verdicts)
@@ -51,8 +57,11 @@ class Look(Panes):
 
     def judge(self, rows: list[dict]) -> list[dict]:
         """The `health` of these agent rows, each beside the last look; nothing is written."""
-        facts = [self.facts(row) for row in rows]
-        self.add_screens(facts)
+        facts = [self.presence(row) for row in rows]
+        add_screens = self.ask_screens(facts)  # while tmux draws them, the traces are read
+        for row, one in zip(rows, facts, strict=True):
+            self.add_traces(one, row)
+        add_screens()
         seen = [self.verdict(one) for one in facts]
         if self.server != "silent" and not self.server_ended() and self.mass_death(rows, seen):
             for verdict in seen:
@@ -65,6 +74,12 @@ class Look(Panes):
 
     def facts(self, row: dict) -> dict:
         """What is known of one agent without looking at its screen."""
+        facts = self.presence(row)
+        self.add_traces(facts, row)
+        return facts
+
+    def presence(self, row: dict) -> dict:
+        """The agent of a row by its pane, its process and what it publishes of itself."""
         known = self.known.get((row["project_id"], row["role"]), {})
         pane = self.by_id.get(row["pane_id"])
         facts: dict = {
@@ -72,25 +87,58 @@ class Look(Panes):
             "turning": None, "untold": False, "screen": None, "launched_at": known.get("launched_at"),
             "activity_at": None, "known": known,
             "conversation_id": known.get("conversation_id"), "transcript": None, "profile": None,
-            "launching": False, "hooks_path": self.hooks_path(known.get("run")), "history_path": None,
+            "home": "", "launching": False, "hooks_path": self.hooks_path(known.get("run")), "history_path": None,
         }  # fmt: skip
+        self.found[row["project_id"], row["role"]] = facts
         if pane is None or pane["pane_dead"]:
             return facts
-        facts["processes"] = self.tree(pane["pane_pid"])
-        facts["launching"] = any(map(tmux.launching, facts["processes"][:1]))
-        name = row["agent"] or self.recognise(facts["processes"])
+        processes: Iterable[dict] = self.walk(pane["pane_pid"])
+        name = row["agent"]
+        if not name:  # read once: what is recognised and what is searched must be the same
+            processes = list(processes)
+            name = self.recognise(processes)
         if name:
             facts["profile"] = self.profile(name)
-            facts["agent"] = agents.find(facts["profile"], facts["processes"])
-            self.add_traces(facts, row)
+            facts["home"] = known.get("agent_home") or agents.home(facts["profile"], self.config.environ)
+        facts |= self.of_last_look(pane, name) or self.search(processes, facts["profile"], facts["home"])
+        facts["launching"] = not facts["agent"] and any(map(tmux.launching, facts["processes"][:1]))
         if not facts["agent"] and any(process["state"] == "?" for process in facts["processes"]):
             facts["processes"] = []  # the agent may be the one that could not be read
         return facts
 
     def tree(self, pid: int) -> list[dict]:
-        if not hasattr(self, "trees"):
-            self.trees = trees([pane["pane_pid"] for pane in self.panes if not pane["pane_dead"]])
-        return self.trees.get(pid, [])
+        """The processes at and below one."""
+        return list(self.walk(pid))
+
+    def search(self, processes: Iterable[dict], profile: dict | None, home: str) -> dict:
+        """The processes of a pane down to the agent, that agent, and its registry. What it started is not read."""
+        seen: list[dict] = []
+        for process in processes:
+            seen.append(process)
+            if profile and agents.is_agent(profile, process):
+                return {"processes": seen, "agent": process, "registry": traces.registry(profile, home, process)}
+        return {"processes": seen, "agent": None, "registry": None}
+
+    def meanwhile(self) -> None:
+        """The agents' processes of the last look that are there still, and the screens that they leave open: asked for
+        before it is known that their panes are still those."""
+        for agent in self.known.values() if self.every else ():
+            place, pid, started, name = (agent["process"] or "- - - -").split(" ", 3)
+            process = again(int(pid), started, name) if pid != "-" else None
+            if process:
+                registry = traces.registry(self.profile(agent["agent"]), agent["agent_home"] or "", process)
+                seen = {"processes": [process], "agent": process, "registry": registry}
+                self.ahead[agent["pane_id"]] = {"place": (place, agent["agent"]), "seen": seen}
+        self.early = {pane_id for pane_id, one in self.ahead.items() if not at_work(one["seen"])}
+        self.shots = self.tmux.ask_captures(list(self.early))
+
+    def of_last_look(self, pane: dict, name: str | None) -> dict | None:
+        """What was read ahead of the agent in a pane, if the pane and its first process are those of the last look."""
+        one = self.ahead.get(pane["pane_id"])
+        if one and one["place"] == (str(pane["pane_pid"]), name):
+            return one["seen"]
+        self.early.discard(pane["pane_id"])
+        return None
 
     def recognise(self, processes: list[dict]) -> str | None:
         """Which agent runs in a pane that nobody tagged."""
@@ -100,15 +148,14 @@ class Look(Panes):
         return None
 
     def add_traces(self, facts: dict, row: dict) -> None:
-        profile, known = facts["profile"], facts["known"]
-        home = facts["home"] = known.get("agent_home") or agents.home(profile, self.config.environ)
+        """What the agent wrote down: the conversation that it is in, how its last turn ended, when it last moved."""
+        profile, home = facts["profile"], facts["home"]
+        if not profile:
+            return
         hook = traces.last_hook(facts["hooks_path"])
         facts["conversation_id"] = hook.get("session_id") or facts["conversation_id"]
         if facts["agent"]:
-            facts["registry"] = traces.registry(profile, home, facts["agent"])
             facts["conversation_id"] = self.present_conversation(facts) or facts["conversation_id"]
-        if facts["conversation_id"]:
-            self.conversations[row["project_id"], row["role"]] = facts["conversation_id"]
         facts["untold"] = "conversation" in profile["traces"] and not facts["conversation_id"]
         path = traces.transcript_path(profile, home, row["directory"], facts["conversation_id"], hook)
         facts["transcript"], facts["history_path"] = path, traces.history_path(profile, home)
@@ -129,20 +176,31 @@ class Look(Panes):
             return facts["registry"]["conversation_id"]
         if "conversation" not in facts["profile"]["traces"]:
             return None
-        pids = [process["pid"] for process in facts["processes"]]
+        pids = [process["pid"] for process in self.tree(facts["agent"]["pid"])]
         return traces.held_conversation(facts["profile"], facts["home"], open_files(pids))
 
     def hooks_path(self, run: str | None) -> str | None:
         return os.path.join(self.config.state_dir, "hooks", f"{run}.jsonl") if run else None
 
-    def add_screens(self, facts: list[dict], every: bool = False) -> None:
-        """Capture, in one client, the panes whose state their traces leave open (or every agent's)."""
+    def add_screens(self, facts: list[dict]) -> None:
+        """Add every agent's screen."""
+        self.ask_screens(facts, every=True)()
+
+    def ask_screens(self, facts: list[dict], every: bool = False) -> Callable[[], None]:
+        """Capture, in one client, the panes whose state their registry leaves open (or every agent's) and that were not
+        asked for yet. What is returned waits for the screens and adds them to the facts."""
         alive = [one for one in facts if one["agent"] and one["agent"]["state"] != "T"]
-        open_ones = [one for one in alive if every or not at_work(one)]
-        shots = self.tmux.captures([one["pane"]["pane_id"] for one in open_ones])
-        for one in open_ones:
-            shot = shots.get(one["pane"]["pane_id"])
-            one["screen"] = screen.read(shot["text"], one["profile"]["screen"], shot["cursor_y"]) if shot else None
+        open_ones = {one["pane"]["pane_id"]: one for one in alive if every or not at_work(one)}
+        answer = self.tmux.ask_captures([pane_id for pane_id in open_ones if pane_id not in self.early])
+
+        def add() -> None:
+            shots = self.shots() | answer()
+            self.shots = lambda: shots
+            for pane_id, one in open_ones.items():
+                shot = shots.get(pane_id)
+                one["screen"] = screen.read(shot["text"], one["profile"]["screen"], shot["cursor_y"]) if shot else None
+
+        return add
 
     def server_ended(self) -> bool:
         """The tmux server that the running projects were recorded on is proven gone: theirs may all be missing."""
@@ -191,8 +249,7 @@ class Look(Panes):
         for row, verdict in zip(rows, verdicts, strict=True):
             known = self.known.get((row["project_id"], row["role"]))
             if known and self.db:
-                seen = self.conversations.get((row["project_id"], row["role"])) or known["conversation_id"]
-                looks.append((known, {**columns(row, verdict, known, self.now), "conversation_id": seen}))
+                looks.append((known, columns(row, self.found[row["project_id"], row["role"]], verdict, self.now)))
         if looks and self.db:
             self.db.save_looks(looks)
 
@@ -206,8 +263,9 @@ def screen_only(shown: dict, profile: dict, config: Config, now: float) -> dict:
     return health.settle(health.judge(facts, profile, config, now), None, "nothing", None, config, now)
 
 
-def columns(row: dict, verdict: dict, known: dict, now: float) -> dict:
-    """What of a verdict the agent's row in agent_health keeps."""
+def columns(row: dict, facts: dict, verdict: dict, now: float) -> dict:
+    """What of a look the agent's row in agent_health keeps."""
+    known, agent = facts["known"], facts["agent"]
     stuck_since = now - verdict["stuck_s"] if verdict["stuck_s"] is not None else None
     return {
         "state": verdict["state"], "detail": verdict["detail"], "dialog": verdict["dialog"],
@@ -216,6 +274,8 @@ def columns(row: dict, verdict: dict, known: dict, now: float) -> dict:
         "stuck_since": known["stuck_since"] if known["is_stuck"] and verdict["is_stuck"] else stuck_since,
         "reset_at": verdict["reset_at"], "last_activity_at": verdict["last_activity_at"],
         "last_health_check_at": now, "window_index": row["window_index"],
+        "conversation_id": facts["conversation_id"] or known["conversation_id"],
+        "process": f"{row['pane_pid']} {agent['pid']} {agent['started']} {agent['name']}" if agent else None,
     }  # fmt: skip
 
 

@@ -24,17 +24,44 @@ class Panes:
         self.config, self.db, self.now = config, db, now
         self.tmux = tmux.Tmux(config.socket, config["tmux_timeout_s"])
         self.server = "up"
-        try:
-            self.panes = self.tmux.panes()
-        except tmux.NoServer:
-            self.server, self.panes = "none", []
-        except Later as error:
-            self.server, self.panes, self.silence = "silent", [], str(error)
+        self.known: dict[tuple, dict] = {}
+        self.projects: dict[int, dict] = {}
+        self.panes = self.ask()
         self.by_id = {pane["pane_id"]: pane for pane in self.panes}
-        self.known = {(row["project_id"], row["role"]): row for row in (db.agents() if db else [])}
-        self.projects = {row["id"]: row for row in (db.projects() if db else [])}
         self.rows = [self.row(pane) for pane in self.panes]
         self.by_role = {(row["project_id"], row["role"]): row for row in self.rows if row["role"]}
+
+    def ask(self) -> list[dict]:
+        """The panes, and what the database knows of projects that run or that a pane names. It is read while tmux
+        answers, since both take their time; of a pane that was launched in between it is read again."""
+        panes: list[dict] = []
+        try:
+            answer = self.tmux.ask_panes()
+            self.load(self.db.projects(status=store.RUNNING) if self.db else [])
+            self.meanwhile()
+            panes = answer()
+        except tmux.NoServer:
+            self.server = "none"
+        except Later as error:
+            self.server, self.silence = "silent", str(error)
+        unread = {
+            number for pane in panes if (number := projects.number(pane["@tmo_project"])) and not self.read(number, pane)
+        }
+        self.load(self.db.projects(unread) if self.db and unread else [])
+        return panes
+
+    def read(self, number: int, pane: dict) -> bool:
+        """Whether what was read of a pane's project is of this launch."""
+        agent = self.known.get((number, pane["@tmo_role"]))
+        return number in self.projects and (not agent or agent["run"] == pane["@tmo_run"])
+
+    def meanwhile(self) -> None:
+        """What else there is to read while tmux answers."""
+
+    def load(self, found: list[dict]) -> None:
+        self.projects |= {row["id"]: row for row in found}
+        agents = self.db.agents([row["id"] for row in found]) if self.db and found else []
+        self.known |= {(row["project_id"], row["role"]): row for row in agents}
 
     def row(self, pane: dict) -> dict:
         """A pane's row."""
@@ -58,6 +85,12 @@ class Panes:
         """The project whose pane it is, None for what is not ours."""
         project = self.projects.get(projects.number(pane["@tmo_project"]) or 0)
         return project if project and owns(project, pane) else None
+
+    def project(self, number: int) -> dict | None:
+        """A project by its id, though it may neither run nor have a pane."""
+        if number not in self.projects and self.db:
+            self.load(self.db.projects([number]))
+        return self.projects.get(number)
 
     def missing_row(self, project: dict, role: str) -> dict:
         """The row of an agent that a project should have and has not."""
@@ -112,7 +145,7 @@ class Panes:
                 self.row(pane) if pane else {**EMPTY, **{key: given[key] for key in EMPTY if key in given}, "pane_id": None}
             )
         number, role = given.get("project_id"), given.get("role")
-        project = self.projects.get(number) if type(number) is int else None
+        project = self.project(number) if type(number) is int else None
         if project and isinstance(role, str):
             return self.by_role.get((project["id"], role)) or self.missing_row(project, role)
         if isinstance(given.get("target"), str):

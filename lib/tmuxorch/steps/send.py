@@ -171,7 +171,7 @@ class Sender:
         if not rows:
             return None  # it moved meanwhile
         facts = look.facts(rows[0])
-        look.add_screens([facts], every=True)
+        look.add_screens([facts])
         return facts
 
     def not_now(self, facts: dict) -> str | None:
