@@ -11,6 +11,7 @@ import io
 import os
 import re
 import signal
+import tempfile
 from collections.abc import Callable
 
 from .errors import Error, Later
@@ -130,10 +131,15 @@ class Tmux:
             return libtmux.Server(socket_path=self.socket)
         return libtmux.Server(socket_name=self.socket or None)
 
-    def change(self, *args: str) -> list[str]:
-        """Run a command list that builds or changes a session; the lines it printed."""
-        with deadline(self.timeout * 2, "tmux does not answer"):  # libtmux itself waits for ever
-            done = self.libtmux().cmd("-u", *args)
+    def change(self, *commands: list[str]) -> list[str]:
+        """Run one command list that builds or changes a session; the lines it printed. From a file: tmux takes 16 kB of
+        arguments, and ten launches are more. On one line: the first command that fails ends the list."""
+        line = " ; ".join(" ".join(map(quoted, words)) for words in commands)
+        with tempfile.NamedTemporaryFile(prefix="tmo-", suffix=".tmux") as file:
+            file.write(line.encode("utf-8", "surrogateescape") + b"\n")
+            file.flush()
+            with deadline(self.timeout * 2, "tmux does not answer"):  # libtmux itself waits for ever
+                done = self.libtmux().cmd("-u", *START.get(commands[0][0], []), "source-file", file.name)
         if done.returncode:
             message = " ".join(done.stderr)
             raise NoServer("no tmux server is running") if no_server(message) else Gone(message)
@@ -145,12 +151,12 @@ class Tmux:
         A launch: name, directory, command (argv), environment, project, start (the project's run), role, agent, run.
         Returns a {pane_id, window_index, server} each.
         """
-        args = window(session, ["new-session", "-d", "-s", session, *SIZE], launches[0])
+        commands = window(session, ["new-session", "-d", "-s", session, *SIZE], launches[0])
         for name in ("project", "start"):
-            args += [";", "set-option", "-t", f"={session}:", f"@tmo_{name}", str(launches[0][name])]
+            commands.append(["set-option", "-t", f"={session}:", f"@tmo_{name}", str(launches[0][name])])
         for launch in launches[1:]:
-            args += [";", *window(session, ["new-window", "-d", "-t", f"={session}:"], launch)]
-        return [made(line) for line in self.change(*args)]
+            commands += window(session, ["new-window", "-d", "-t", f"={session}:"], launch)
+        return [made(line) for line in self.change(*commands)]
 
     def add_window(self, session: str, launch: dict) -> dict:
         """Add the window of one role to a session; {pane_id, window_index, server}."""
@@ -158,12 +164,12 @@ class Tmux:
 
     def respawn(self, pane_id: str, launch: dict) -> None:
         """Start a launch in place of what is, or was, in a pane."""
-        self.change("respawn-pane", "-k", "-t", pane_id, *program(launch), *tags(pane_id, launch))
+        self.change(["respawn-pane", "-k", "-t", pane_id, *program(launch)], *tags(pane_id, launch))
 
     def end_session(self, session: str) -> None:
         """Kill one session, named exactly."""
         with contextlib.suppress(NoServer, Gone):
-            self.change("kill-session", "-t", f"={session}")
+            self.change(["kill-session", "-t", f"={session}"])
 
 
 def launching(process: dict) -> bool:
@@ -235,27 +241,30 @@ def read_answer(status: int, stdout: bytes, stderr: bytes) -> tuple[int, str, st
 SIZE = ("-x", "200", "-y", "50")  # while nobody is attached: long lines stay whole
 
 
-def window(session: str, new: list[str], launch: dict) -> list[str]:
+START = {"new-session": ["start-server", ";"]}  # `source-file` does not start one by itself
+
+
+def window(session: str, new: list[str], launch: dict) -> list[list[str]]:
     """A new window. Until it is tagged it is named after its run: a role's name may be there twice, in a window of a
     person's, and a number would be taken for a window's place."""
     place = f"={session}:={launch['run']}"
     return [
-        *new, "-P", "-F", "#{pane_id} #{window_index} #{pid}@#{start_time}", "-n", launch["run"], *program(launch),
-        *tags(place, launch), ";", "rename-window", "-t", place, escape(unexpanded(launch["name"])),
+        [*new, "-P", "-F", "#{pane_id} #{window_index} #{pid}@#{start_time}", "-n", launch["run"], *program(launch)],
+        *tags(place, launch),
+        ["rename-window", "-t", place, unexpanded(launch["name"])],
     ]  # fmt: skip
 
 
 def program(launch: dict) -> list[str]:
     """Where and what a pane runs."""
-    environment = [part for name, value in launch["environment"].items() for part in ("-e", escape(f"{name}={value}"))]
-    directory = escape(unexpanded(launch["directory"]))
-    return ["-c", directory, *environment, "--", *[escape(arg) for arg in launch["command"]]]
+    environment = [part for name, value in launch["environment"].items() for part in ("-e", f"{name}={value}")]
+    return ["-c", unexpanded(launch["directory"]), *environment, "--", *launch["command"]]
 
 
-def tags(target: str, launch: dict) -> list[str]:
+def tags(target: str, launch: dict) -> list[list[str]]:
     """The pane's own options: whose it is, and that it stays to be looked at when its program ends."""
     options = {f"@tmo_{key}": str(launch[key]) for key in ("role", "agent", "run")} | {"remain-on-exit": "on"}
-    return [part for name, value in options.items() for part in (";", "set-option", "-p", "-t", target, name, escape(value))]
+    return [["set-option", "-p", "-t", target, name, value] for name, value in options.items()]
 
 
 def unexpanded(text: str) -> str:
@@ -264,9 +273,11 @@ def unexpanded(text: str) -> str:
     return re.sub(r"#+(?![#\[])", lambda found: found[0] * 2, text)
 
 
-def escape(arg: str) -> str:
-    """An argument that ends in `;` would end the tmux command."""
-    return arg[:-1] + "\\;" if arg.endswith(";") else arg
+def quoted(word: str) -> str:
+    """A word as tmux reads it from a file: nothing is special between single quotes but a new line, whose next blanks
+    would be dropped, and the byte 377, which would be the end. What is no UTF-8 is written by its number."""
+    word = word.replace("'", "'\"'\"'").replace("\n", "'\"\\n\"'")
+    return "'" + re.sub("[\udc80-\udcff]", lambda byte: f"'\"\\{ord(byte[0]) - 0xDC00:03o}\"'", word) + "'"
 
 
 def made(line: str) -> dict:

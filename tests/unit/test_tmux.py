@@ -247,6 +247,20 @@ def test_a_respawn_takes_the_same_pane_with_a_new_run(server, short, until):
         server.respawn("%999", launch(short))
 
 
+def test_a_session_of_all_roles_is_made_at_once(server, short):
+    """More words than tmux takes as arguments."""
+    launches = [launch(short, name=f"w{n}", run=f"r-{n}", environment={"LONG": "x" * 2000}) for n in range(15)]
+    made = server.create("shop-7", launches)
+    assert [pane_of(server, one["pane_id"])["@tmo_run"] for one in made] == [f"r-{n}" for n in range(15)]
+
+
+def test_a_session_that_is_there_gets_no_windows_of_another(server, short):
+    server.create("shop-7", [launch(short)])
+    with pytest.raises(tmux.Gone, match="duplicate session"):
+        server.create("shop-7", [launch(short, run="r-2"), launch(short, name="more", run="r-3")])
+    assert [pane["@tmo_run"] for pane in server.panes() if pane["session_name"] == "shop-7"] == ["r-1"]
+
+
 def test_a_session_is_made_where_no_server_runs(socket, short):
     made = tmux.Tmux(socket, 20.0).create("shop-7", [launch(short)])
     assert pane_of(tmux.Tmux(socket, 20.0), made[0]["pane_id"])["session_name"] == "shop-7"
