@@ -43,6 +43,11 @@ def judge(project: dict, evidence: dict) -> dict:
     return result("working", missing)
 
 
+def plain(project: dict, evidence: dict) -> bool:
+    """Whether done, held and expired alone decide: most projects, most minutes, need no look at their agents and trees."""
+    return said_done(project, evidence["done"])[0] is None and (evidence["held"] or not evidence["expired"])
+
+
 def result(verdict: str, reasons: list[str], verified: bool | None = None) -> dict:
     return {"verdict": verdict, "reasons": reasons, "verified": verified}
 

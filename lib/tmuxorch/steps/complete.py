@@ -12,7 +12,6 @@ from .. import project as projects
 from ..config import Config
 from ..store import Store, host, now
 from .judging import Judge, tidy_key
-from .look import Look
 from .send import commit_own
 
 ACTOR = "tmo-complete"
@@ -22,8 +21,7 @@ KEPT = 4000  # characters of a verify command's output that are kept, its end
 class Completer:
     def __init__(self, config: Config, db: Store, dry: bool) -> None:
         self.config, self.db, self.dry = config, db, dry
-        self.look = Look(config, db, now())
-        self.judge = Judge(config, db, self.look.now)
+        self.judge = Judge(config, db, now())
         self.verdicts: dict[int, dict] = {}
 
     def add(self, row: dict) -> dict:
@@ -36,7 +34,7 @@ class Completer:
         return {**row, "completion": self.verdicts[project["id"]]}
 
     def complete(self, project: dict) -> dict:
-        verdict, evidence = self.judge.completion(project, self.look)
+        verdict, evidence = self.judge.completion(project)
         if self.dry or not projects.in_rollout(project["id"], self.config):
             return verdict
         if project["status"] == "processing":

@@ -5,6 +5,7 @@ A step, shared by tmo-grace, tmo-complete and tmo-recover.
 
 from __future__ import annotations
 
+import functools
 import os
 
 from .. import completion, git, grace
@@ -54,16 +55,23 @@ class Judge:
             self.graces[project["id"]] = grace.judge(project, events, self.holds(project), activity, self.config, self.now)
         return self.graces[project["id"]], None
 
-    def evidence(self, project: dict, look: Look) -> dict:
+    def evidence(self, project: dict) -> dict:
         """What speaks for and against a project's completion (`completion.judge`)."""
         assert self.db
         number, directory = project["id"], project["project_path"] or "/"
         agents = {agent["role"]: agent for agent in self.db.agents([number])}
-        rows = [look.of({"project_id": number, "role": role}) or {} for role in roles(project)]
-        states = dict(zip(roles(project), look.judge(rows), strict=True))
         over, _ = self.grace({"project_id": number})
-        return {
+        evidence = {
             "done": self.done(project, agents),
+            "held": bool(projects.held(project, self.db.holds(self.now))),
+            "expired": bool(over and over["expired"]),
+        }
+        if completion.plain(project, evidence):
+            return evidence
+        rows = [self.look.of({"project_id": number, "role": role}) or {} for role in roles(project)]
+        states = dict(zip(roles(project), self.look.judge(rows), strict=True))
+        return {
+            **evidence,
             "commits": git.commits(directory, project["base_commit"]),
             "dirty": git.dirty(directory),
             "told": self.told(project),
@@ -71,9 +79,12 @@ class Judge:
             "busy": [role for role, health in states.items() if health["state"] in BUSY],
             "moving": [role for role, health in states.items() if self.moves(health)],
             "exhausted": all(agents[role]["needs_human"] for role in states if role in agents),
-            "held": bool(projects.held(project, self.db.holds(self.now))),
-            "expired": bool(over and over["expired"]),
         }
+
+    @functools.cached_property
+    def look(self) -> Look:
+        """One look for all projects, when the first of them needs it."""
+        return Look(self.config, self.db, self.now)
 
     def moves(self, health: dict) -> bool:
         return health["state"] in ALIVE and self.now - (health["last_activity_at"] or 0) < self.config["active_s"]
@@ -104,9 +115,9 @@ class Judge:
         event = self.db.done(project["id"])
         return bool(message and event and message["typed_at"] and event["at"] > message["typed_at"])
 
-    def completion(self, project: dict, look: Look) -> tuple[dict, dict]:
+    def completion(self, project: dict) -> tuple[dict, dict]:
         """(the verdict before any verify command, its evidence)."""
-        evidence = self.evidence(project, look) if project["status"] == "processing" else {}
+        evidence = self.evidence(project) if project["status"] == "processing" else {}
         return completion.judge(project, evidence), evidence
 
 
