@@ -1,18 +1,10 @@
-"""Delivery, measured: from the call to the proof, beside what tmux costs at best and beside rivals.
-
-Part of `make bench`. The rivals come from PyPI into a virtual environment of their own, and are run as their manuals
-say, each against an agent that does nothing: CAO has one of its own kind for that, which echoes.
-"""
+"""Delivery, measured: from the call to the proof, beside what tmux costs at best and beside rivals. Part of `make bench`."""
 
 import contextlib
 import os
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-import venv
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, "lib"), os.path.join(ROOT, "tests/agents")]
@@ -21,16 +13,11 @@ from pathlib import Path  # noqa: E402
 
 from conftest import PROGRAMS, install  # noqa: E402
 from harness import World  # noqa: E402
+from rivals import Rivals  # noqa: E402
 from tmuxorch import config, store  # noqa: E402
 from tmuxorch.steps import outbox, send  # noqa: E402
 
 ROUNDS = 20
-RIVALS = os.path.join(ROOT, ".cache", "rivals")
-PACKAGES = ("cli-agent-orchestrator==2.5.4", "claude-code-tools==1.30.2")
-ECHO = """#!/bin/sh
-printf '❯ '
-while IFS= read -r line; do printf '> MOCK: %s\\n' "$line"; printf '❯ '; done
-"""
 
 
 def p50(values):
@@ -117,63 +104,15 @@ class Delivery:
     # -- the rivals
 
     def rivals(self, whole: float) -> None:
-        if not os.path.exists(f"{RIVALS}/bin/cao"):
-            venv.create(RIVALS, with_pip=True)
-            pip = [f"{RIVALS}/bin/pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
-            subprocess.run(pip, check=True, capture_output=True)
-        folder = tempfile.mkdtemp(prefix="tmo-rival-")
-        try:
-            cao = self.cao(folder)
+        with Rivals() as rivals:
+            with rivals.cao(1) as call:
+                cao = p50([timed(lambda: call("session", "send", "--async", "cao-bench1", "hello")) for _ in range(5)])
             self.say("stub: tmo-send / cao session send --async, unproved", whole / cao, "x", "<= 1/12", whole <= cao / 12,
                      f"{whole * 1000:.0f} ms / {cao * 1000:.0f} ms")  # fmt: skip
-            cli = self.tmux_cli(folder)
+            words = ["tmux-cli", "send", "hello", f"--pane={rivals.echo()}"]
+            cli = p50([timed(lambda: rivals.run(*words)) for _ in range(5)])
             self.say("stub: tmo-send / tmux-cli send, unproved", whole / cli, "x", "< 1", whole < cli,
                      f"{whole * 1000:.0f} ms / {cli * 1000:.0f} ms")  # fmt: skip
-        finally:
-            subprocess.run(["tmux", "kill-server"], env=self.env(folder), capture_output=True, check=False)
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def env(self, folder: str) -> dict[str, str]:
-        return {
-            "PATH": f"{folder}/bin:{RIVALS}/bin:/usr/bin:/bin", "HOME": folder, "TMUX_TMPDIR": folder, "LANG": "C.UTF-8",
-            "TERM": "xterm-256color", "SHELL": "/bin/bash", "NO_PROXY": "127.0.0.1,localhost",
-        }  # fmt: skip
-
-    def cao(self, folder: str) -> float:
-        """The median of its send, which returns when the text is typed."""
-        env = self.env(folder)
-        os.mkdir(f"{folder}/bin")
-        with open(f"{folder}/bin/mock_cli", "w", encoding="utf-8") as file:
-            file.write(ECHO)
-        os.chmod(f"{folder}/bin/mock_cli", 0o755)
-        for name in (".bash_profile", ".bashrc"):  # it starts login shells
-            with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
-                file.write(f"export PATH={env['PATH']}\n")
-
-        def call(*words):
-            return subprocess.run(["cao", *words], env=env, capture_output=True, cwd=folder, check=True, timeout=120)
-
-        call("init")
-        server = subprocess.Popen(["cao-server"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            end = time.monotonic() + 60
-            while subprocess.run(["cao", "session", "list"], env=env, capture_output=True, check=False).returncode:
-                assert time.monotonic() < end, "cao-server did not come up"
-            call("install", "developer", "--provider", "mock_cli")
-            call("launch", "--agents", "developer", "--provider", "mock_cli", "--headless", "--async", "--auto-approve",
-                 "--session-name", "bench", "--working-directory", folder, "hello")  # fmt: skip
-            return p50([timed(lambda: call("session", "send", "--async", "cao-bench", "hello")) for _ in range(5)])
-        finally:
-            server.terminate()
-            server.wait(30)
-
-    def tmux_cli(self, folder: str) -> float:
-        env = self.env(folder)
-        subprocess.run(["tmux", "new-session", "-d", "-s", "echo", f"{folder}/bin/mock_cli"], env=env, check=True)
-        pane = subprocess.run(["tmux", "display-message", "-p", "-t", "=echo:", "#{pane_id}"], env=env, check=True,
-                              capture_output=True, text=True).stdout.strip()  # fmt: skip
-        words = ["tmux-cli", "send", "hello", f"--pane={pane}"]
-        return p50([timed(lambda: subprocess.run(words, env=env, capture_output=True, check=True)) for _ in range(5)])
 
 
 @contextlib.contextmanager

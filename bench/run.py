@@ -15,6 +15,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "lib"))
 
+import idle  # noqa: E402
 import sweep  # noqa: E402
 from delivery import Delivery  # noqa: E402
 from tmuxorch import store  # noqa: E402
@@ -140,6 +141,7 @@ def main() -> int:
         bench.enqueue()
         Delivery(bench.say).run()
         sweep.run(bench.say)
+        idle.run(bench.say)
         return 1 if bench.missed else 0
     finally:
         subprocess.run(["tmux", "-S", f"{folder}/tmux", "kill-server"], capture_output=True, check=False)

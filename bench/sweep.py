@@ -4,6 +4,7 @@ over /proc, one SQLite transaction. In process, the two in turn.
 A tenth of the agents publish nothing, so that their screens have to be captured.
 """
 
+import functools
 import json
 import math
 import os
@@ -18,10 +19,12 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "lib"))
 
+import psutil  # noqa: E402
 from tmuxorch import config, proc, store, tmux  # noqa: E402
 from tmuxorch.steps import look  # noqa: E402
 
 SIZES = (10, 100, 500, 1000)
+PLAIN = {10: 15, 100: 120}  # how much faster than the plain way
 
 
 class Farm:
@@ -122,6 +125,20 @@ class Farm:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def the_plain_way(farm: Farm) -> None:
+    """As scripts for this do it: a client for each window's command and activity, and every time a list of all processes."""
+    client = ["tmux", "-S", farm.socket]
+
+    def ask(*words: str) -> list[str]:
+        return subprocess.run([*client, *words], capture_output=True, text=True, check=True).stdout.splitlines()
+
+    for session in ask("list-sessions", "-F", "#{session_name}"):
+        for window in ask("list-windows", "-t", f"={session}", "-F", "#{window_index}"):
+            ask("display-message", "-p", "-t", f"={session}:{window}", "#{pane_current_command}")
+            ask("display-message", "-p", "-t", f"={session}:{window}", "#{window_activity}")
+            any(process.info["name"] == "tmux" for process in psutil.process_iter(["pid", "name", "cmdline"]))
+
+
 def timed(act) -> float:
     before = time.perf_counter()
     act()
@@ -158,6 +175,10 @@ def run(say, sizes=SIZES) -> None:
             say(
                 f"sweep over {count} panes / floor", ratio, "x", "<= 1.75", ratio <= 1.75, f"{sweep:.1f} ms / {floor:.1f} ms"
             )
+            if count in PLAIN:
+                ratio = statistics.median(timed(functools.partial(the_plain_way, farm)) for _ in range(3)) * 1000 / sweep
+                say(f"a client and a process list a window, {count} panes / sweep", ratio, "x", f">= {PLAIN[count]}",
+                    ratio >= PLAIN[count])  # fmt: skip
             say(f"sweep over {count} panes: tmux clients", clients, "", "<= 3", clients <= 3)
         finally:
             farm.close()

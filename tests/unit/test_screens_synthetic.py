@@ -59,8 +59,8 @@ LOGINS = [
     ("claude", "OAuth token revoked · Please run /login"),
     ("claude", "Failed to authenticate: OAuth session expired and could not be refreshed"),
     ("claude", "Not logged in · Run /login"),
-    ("codex", "Your access token could not be refreshed because your refresh token was already used. Please log out and sign "
-     "in again."),
+    ("codex", "Your access token could not be refreshed because your refresh token was already used. Please log out and "
+     "sign in again."),
 ]  # fmt: skip
 MENUS = [  # in place of the composer: (kind, selected, lines)
     ("limit", "1. Stop and wait for limit to reset",
