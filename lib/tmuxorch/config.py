@@ -17,6 +17,7 @@ DEFAULTS: dict[str, object] = {
     "observe": False,
     "enabled": 100,  # per cent of the projects that tmuxorch may act on
     "confirm_s": 20.0,  # a second look this much later confirms a state
+    "look_max_age_s": 300.0,  # an older look neither confirms a state nor counts into how long one lasts
     "stuck_s": 1800.0,  # idle or unmoved for so long: stuck
     "starting_s": 60.0,  # a launched agent may take so long to show its composer
     "active_s": 1800.0,  # the last activity is younger: work is going on

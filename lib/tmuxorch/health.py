@@ -16,7 +16,8 @@ def judge(facts: dict, profile: dict, settings: dict, now: float) -> dict:
     """The state that one look saw: {state, detail, dialog, reset_at, has_agent, evidence}.
 
     facts, each of which may be None for "not known":
-      server      up, none (no server runs: a fact), or silent (it did not answer)
+      server      up, none (no server runs: a fact), silent (it did not answer), or elsewhere (the one that the agent was
+                  launched on runs, but is not the one that was asked)
       pane        the pane's tmux record
       processes   the process tree of the pane, [] when it could not be read
       agent       the agent's process in it
@@ -27,9 +28,12 @@ def judge(facts: dict, profile: dict, settings: dict, now: float) -> dict:
       screen      the pane's screen (`screen.read`)
       launching   our launch line still waits for the agent in it to end
       launched_at, activity_at
+      watched_since   since when looks have seen it at work (`watched_since`)
     """
     if facts["server"] == "silent":
         return verdict("unknown", "tmux does not answer")
+    if facts["server"] == "elsewhere":
+        return verdict("unknown", "its tmux server runs elsewhere")
     if facts["server"] == "none":
         return verdict("missing", "no tmux server is running", evidence=["tmux"])
     pane = facts["pane"]
@@ -88,8 +92,8 @@ def kind_of(waiting_for: str | None) -> str:
 
 def busy(facts: dict, settings: dict, now: float, source: str) -> dict:
     """At work, unless nothing has moved for too long."""
-    moved = facts["activity_at"] or facts["launched_at"]
-    if moved is not None and now - moved >= settings["stuck_s"]:
+    moved = max(facts["activity_at"] or 0, facts["launched_at"] or 0, facts["watched_since"] or 0)
+    if moved and now - moved >= settings["stuck_s"]:
         return verdict("hung", f"nothing moved for {now - moved:.0f} s", [source])
     return verdict("working", None, [source])
 
@@ -138,6 +142,7 @@ def settle(
     agent is just a shell.
     """
     same = before is not None and before["state"] == seen["state"] and before["since_at"] is not None
+    same = same and fresh(before or {}, settings, now)
     since = min(before["since_at"], now) if before and same else now
     quiet_s = now - max(since, min(activity_at or 0, now))
     stuck = (seen["state"] in STUCK and (wanted != "nothing" or seen["has_agent"])) or (
@@ -159,6 +164,23 @@ def settle(
         "reset_at": seen["reset_at"],
         "dialog": seen["dialog"],
     }
+
+
+def fresh(before: dict, settings: dict, now: float) -> bool:
+    """Whether the last look is young enough to say anything of this one. After a longer pause (cron missed, the machine
+    asleep, the clock set) nobody knows what happened meanwhile."""
+    at = before["last_health_check_at"]
+    return at is not None and now - at <= settings["look_max_age_s"]
+
+
+def watched_since(before: dict | None, settings: dict, now: float) -> float | None:
+    """Since when an agent at work has been looked at without a pause: nothing has moved for no longer than that. None for
+    one that no look has seen at work yet."""
+    if not before or before["last_health_check_at"] is None:
+        return None
+    if not fresh(before, settings, now):
+        return now
+    return before["since_at"] if before["state"] == "working" else None
 
 
 def mass_death(looks: list[dict]) -> bool:

@@ -58,7 +58,7 @@ def fault(world, name):
     (world.dir / "bin" / "tmux.fault").write_text(name)
 
 
-def looks(world, chance, act):
+def looks(world, chance, act, clock=store.now):
     """LOOKS looks, each after `act` broke something; how often each state was seen."""
     settings = config.load(world.env)
     settings["tmux_timeout_s"] = 0.1
@@ -66,10 +66,11 @@ def looks(world, chance, act):
     for _ in range(LOOKS):
         act(chance)
         try:
-            rows = look.Look(settings, db, store.now(), every=True).look_at(None)
+            rows = look.Look(settings, db, clock(), every=True).look_at(None)
         except Later:
             rows = [{"health": {"state": "later"}}]
         for row in rows:
+            assert row["health"].get("is_stuck") is not True, row
             seen[row["health"]["state"]] = seen.get(row["health"]["state"], 0) + 1
     return seen
 
@@ -77,6 +78,21 @@ def looks(world, chance, act):
 def test_a_tmux_that_hangs_fails_or_is_late(world, panes):
     seen = looks(world, random.Random(1), lambda chance: fault(world, chance.choice(FAULTS)))
     assert seen.keys() <= WELL | {"later"} and seen["idle"] > LOOKS and seen["later"] > 10, seen
+
+
+def test_a_clock_that_is_set(world, panes):
+    """It steps by hours both ways, in the middle of work and of waiting; minutes pass between."""
+    panes[-1].type(world.program.does("Work on.", ("work", "1000")))
+    panes[-1].keys("Enter")
+    panes[-1].status("busy")
+    chance, at = random.Random(4), [store.now()]
+
+    def clock():
+        at.append(at[-1] + chance.choice([60, 60, 60, 60, 60, -7200, 7200, 90_000]))
+        return at[-1]
+
+    seen = looks(world, chance, lambda chance: None, clock)
+    assert seen.keys() == {"idle", "working"} and seen["working"] == LOOKS, seen
 
 
 def test_processes_that_cannot_be_read(world, panes, monkeypatch):

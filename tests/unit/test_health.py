@@ -33,6 +33,7 @@ def facts(**changed):
         "server": "up", "pane": pane(), "processes": [SHELL, AGENT], "agent": AGENT, "registry": registry("idle"),
         "turn": None, "turning": None, "untold": False,
         "screen": screen(), "launching": False, "launched_at": NOW - 3600, "activity_at": NOW - 10,
+        "watched_since": None,
     }  # fmt: skip
     return {**known, **changed}
 
@@ -163,28 +164,29 @@ AT = st.none() | st.floats(NOW - 100_000, NOW + 100_000)
 
 
 @given(
-    server=st.sampled_from(["up", "none", "silent"]), dead=BOOLEAN, there=BOOLEAN,
+    server=st.sampled_from(["up", "none", "silent", "elsewhere"]), dead=BOOLEAN, there=BOOLEAN,
     agent=st.sampled_from([None, "S", "T", "Z", "R"]), processes=BOOLEAN,
     status=st.sampled_from([None, "idle", "busy", "waiting", "new"]), turn=BOOLEAN,
     shown=st.none() | st.fixed_dictionaries({
         "composer": BOOLEAN, "draft": st.sampled_from(["", "x"]), "dialog": st.sampled_from([None, "trust", "other"]),
         "selected": st.none(), "busy": BOOLEAN, "said": st.sampled_from([None, "login", "limited", "api_error"]),
         "saying": st.just("resets 3pm"),
-    }), launching=BOOLEAN, launched_at=AT, activity_at=AT,
+    }), launching=BOOLEAN, launched_at=AT, activity_at=AT, watched_since=AT,
 )  # fmt: skip
 def test_any_facts_give_a_state_and_only_proof_says_that_an_agent_is_gone(
-    claude, defaults, server, dead, there, agent, processes, status, turn, shown, launching, launched_at, activity_at
-):
+    claude, defaults, server, dead, there, agent, processes, status, turn, shown, launching, launched_at, activity_at,
+    watched_since,
+):  # fmt: skip
     known = {
         "server": server, "pane": pane(pane_dead=dead) if there else None, "processes": [SHELL] if processes else [],
         "agent": {**AGENT, "state": agent} if agent else None, "registry": registry(status) if status else None,
         "turn": error() if turn else None, "screen": shown, "launching": launching, "launched_at": launched_at,
-        "activity_at": activity_at,
+        "activity_at": activity_at, "watched_since": watched_since,
     }  # fmt: skip
     seen = health.judge(known, claude, defaults, NOW)
     assert seen["state"] in STATES
     assert seen.keys() == {"state", "detail", "dialog", "reset_at", "has_agent", "evidence"}
-    if server == "silent" or (server == "up" and there and not dead and not processes):
+    if server in ("silent", "elsewhere") or (server == "up" and there and not dead and not processes):
         assert seen["state"] == "unknown"
     if seen["state"] in ("missing", "dead", "shell"):
         assert seen["evidence"]
@@ -210,8 +212,28 @@ def seen(state="idle", **changed):
     }
 
 
-def before(state="idle", since=NOW - 60, stuck_since=None):
-    return {"state": state, "since_at": since, "is_stuck": int(stuck_since is not None), "stuck_since": stuck_since}
+def before(state="idle", since=NOW - 60, stuck_since=None, looked_at=NOW - 60):
+    return {"state": state, "since_at": since, "is_stuck": int(stuck_since is not None), "stuck_since": stuck_since,
+            "last_health_check_at": looked_at}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("last", "since"),
+    [
+        (None, None),
+        (before("working", NOW - 900, looked_at=None), None),
+        (before("working", NOW - 900), NOW - 900),
+        (before("hung", NOW - 900), None),  # it is looked at as hung
+        (before("idle", NOW - 900), None),
+        (before("working", NOW - 900, looked_at=NOW - 301), NOW),
+        (before("hung", NOW - 900, looked_at=NOW - 301), NOW),  # it may have moved while nobody looked
+    ],
+)
+def test_an_agent_at_work_is_watched_since(last, since, defaults, claude):
+    assert health.watched_since(last, defaults, NOW) == since
+    known = facts(registry=registry("busy"), activity_at=NOW - 9999, launched_at=None, watched_since=since)
+    watched = since is not None and NOW - since < 1800
+    assert health.judge(known, claude, defaults, NOW)["state"] == ("working" if watched else "hung")
 
 
 @pytest.mark.parametrize(
@@ -224,6 +246,10 @@ def before(state="idle", since=NOW - 60, stuck_since=None):
         (before("shell", NOW - 60), "shell", True, NOW - 60),
         (before("shell", None), "shell", False, NOW),
         (before("shell", NOW + 500), "shell", False, NOW),  # a stamp ahead of the clock counts as now
+        (before("shell", NOW - 900, looked_at=NOW - 300), "shell", True, NOW - 900),
+        (before("shell", NOW - 900, looked_at=NOW - 301), "shell", False, NOW),  # nobody looked for too long
+        (before("shell", NOW - 900, looked_at=NOW + 500), "shell", True, NOW - 900),
+        (before("shell", NOW - 900, looked_at=None), "shell", False, NOW),
     ],
 )
 def test_a_second_look_confirms(last, state, confirmed, since, defaults):

@@ -60,7 +60,7 @@ def judged(text, claude, defaults, **facts):
         "server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "claude", "state": "S"}],
         "agent": {"state": "S"}, "registry": None, "turn": None, "turning": None,
         "untold": False, "screen": shown, "launching": False,
-        "launched_at": None, "activity_at": None, **facts,
+        "launched_at": None, "activity_at": None, "watched_since": None, **facts,
     }  # fmt: skip
     return shown, health.judge(known, claude, defaults, NOW)
 

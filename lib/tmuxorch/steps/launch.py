@@ -129,17 +129,23 @@ class Launcher:
         if ours:
             self.keep([look.by_id[ours[0]["pane_id"]]], project, f"relaunch: {state}")
         launch = self.prepare(project, role, "recovery", state)
+        # An agent may survive the hang-up that tmux sends; two must never share a pane, or a conversation.
         if ours:
             pane = look.by_id[ours[0]["pane_id"]]
             old = look.tree(pane["pane_pid"])
             self.tmux.respawn(pane["pane_id"], launch)
-            proc.end(old)  # an agent may survive the hang-up that tmux sends; two must never share a pane
+            proc.end(old)
             place = {key: pane[key] for key in ("pane_id", "window_index", "server")}
-        elif self.session_there(project, look):
-            place = self.tmux.add_window(project["session_name"], launch)
         else:
-            place = self.tmux.create(project["session_name"], [launch])[0]
+            proc.end(look.survivors(project["id"], role))
+            place = self.place(project, launch, look)
         self.launched(launch, place)
+
+    def place(self, project: dict, launch: dict, look: Look) -> dict:
+        """A new window for a launch, in the project's session or a new one: {pane_id, window_index, server}."""
+        if self.session_there(project, look):
+            return self.tmux.add_window(project["session_name"], launch)
+        return self.tmux.create(project["session_name"], [launch])[0]
 
     def session_there(self, project: dict, look: Look) -> bool:
         """Our session is there. Raises Error when one of that name is not ours."""

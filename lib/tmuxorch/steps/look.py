@@ -5,6 +5,7 @@ A step: it joins adapters and decisions for the commands that need them (tmo-hea
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -13,8 +14,11 @@ from .. import agents, delivery, health, screen, store, tmux
 from ..agents import traces
 from ..cli import is_agent
 from ..config import Config
-from ..proc import again, began_at, open_files, walker
+from ..proc import again, began_at, boot_id, open_files, walker
+from ..waiting import until
 from .panes import Panes
+
+ENDING_S, POLL_S = 1.0, 0.05
 
 
 class Look(Panes):
@@ -85,11 +89,13 @@ class Look(Panes):
         facts: dict = {
             "server": self.server, "pane": pane, "processes": [], "agent": None, "registry": None, "turn": None,
             "turning": None, "untold": False, "screen": None, "launched_at": known.get("launched_at"),
-            "activity_at": None, "known": known,
+            "activity_at": None, "known": known, "watched_since": health.watched_since(known, self.config, self.now),
             "conversation_id": known.get("conversation_id"), "transcript": None, "profile": None,
             "home": "", "launching": False, "hooks_path": self.hooks_path(known.get("run")), "history_path": None,
         }  # fmt: skip
         self.found[row["project_id"], row["role"]] = facts
+        if pane is None and self.server != "silent" and self.elsewhere(row["project_id"]):
+            facts["server"] = "elsewhere"
         if pane is None or pane["pane_dead"]:
             return facts
         processes: Iterable[dict] = self.walk(pane["pane_pid"])
@@ -123,14 +129,18 @@ class Look(Panes):
         """The agents' processes of the last look that are there still, and the screens that they leave open: asked for
         before it is known that their panes are still those."""
         for agent in self.known.values() if self.every else ():
-            place, pid, started, name = (agent["process"] or "- - - -").split(" ", 3)
-            process = again(int(pid), started, name) if pid != "-" else None
+            place, process = last_process(agent)
             if process:
                 registry = traces.registry(self.profile(agent["agent"]), agent["agent_home"] or "", process)
                 seen = {"processes": [process], "agent": process, "registry": registry}
                 self.ahead[agent["pane_id"]] = {"place": (place, agent["agent"]), "seen": seen}
         self.early = {pane_id for pane_id, one in self.ahead.items() if not at_work(one["seen"])}
         self.shots = self.tmux.ask_captures(list(self.early))
+
+    def survivors(self, number: int, role: str) -> list[dict]:
+        """What still runs of an agent whose pane is gone: it may not have heeded the hang-up."""
+        _, process = last_process(self.known.get((number, role), {"process": None}))
+        return self.tree(process["pid"]) if process else []
 
     def of_last_look(self, pane: dict, name: str | None) -> dict | None:
         """What was read ahead of the agent in a pane, if the pane and its first process are those of the last look."""
@@ -202,6 +212,28 @@ class Look(Panes):
 
         return add
 
+    def elsewhere(self, number: int | None) -> bool:
+        """Whether a project's agents run where this look does not reach: on another host, or on a tmux server that lives
+        and is not the one that answered (cron has another TMUX_TMPDIR, a person another socket)."""
+        project = self.project(number) if number else None
+        if not project or not project["server"]:
+            return False
+        if project["host"] not in (None, store.host()):
+            return True
+        if project["server"] in {pane["server"] for pane in self.panes} or project["boot_id"] not in (None, boot_id()):
+            return False
+        return self.lives(int(project["server"].partition("@")[0]))
+
+    @functools.cache  # noqa: B019 - a look lives no longer than its command
+    def lives(self, pid: int) -> bool:
+        """Whether a tmux server runs that does not answer. One that was told to end may take a moment for it."""
+
+        def gone() -> bool:
+            first = next(iter(walker()(pid)), None)
+            return first is None or first["state"] == "Z" or not first["name"].startswith("tmux")
+
+        return not until(gone, ENDING_S, POLL_S)
+
     def server_ended(self) -> bool:
         """The tmux server that the running projects were recorded on is proven gone: theirs may all be missing."""
         recorded = {project["server"] for project in self.projects.values() if project["status"] in store.LIVE}
@@ -258,7 +290,7 @@ def screen_only(shown: dict, profile: dict, config: Config, now: float) -> dict:
     """The `health` that a recorded screen alone tells."""
     facts = {"server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "agent"}], "agent": {"state": "S"},
              "registry": None, "turn": None, "turning": None, "untold": False, "screen": shown,
-             "launched_at": None, "launching": False,
+             "launched_at": None, "launching": False, "watched_since": None,
              "activity_at": None}  # fmt: skip
     return health.settle(health.judge(facts, profile, config, now), None, "nothing", None, config, now)
 
@@ -277,6 +309,12 @@ def columns(row: dict, facts: dict, verdict: dict, now: float) -> dict:
         "conversation_id": facts["conversation_id"] or known["conversation_id"],
         "process": f"{row['pane_pid']} {agent['pid']} {agent['started']} {agent['name']}" if agent else None,
     }  # fmt: skip
+
+
+def last_process(agent: dict) -> tuple[str, dict | None]:
+    """(the pid of its pane, its process if that runs still), as the last look at an agent wrote them down."""
+    place, pid, started, name = (agent["process"] or "- - - -").split(" ", 3)
+    return place, again(int(pid), started, name) if pid != "-" else None
 
 
 def at_work(facts: dict) -> bool:

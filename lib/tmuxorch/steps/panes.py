@@ -25,6 +25,7 @@ class Panes:
         self.tmux = tmux.Tmux(config.socket, config["tmux_timeout_s"])
         self.server = "up"
         self.known: dict[tuple, dict] = {}
+        self.runs: dict[str, int] = {}  # the project of each agent's launch
         self.projects: dict[int, dict] = {}
         self.panes = self.ask()
         self.by_id = {pane["pane_id"]: pane for pane in self.panes}
@@ -62,6 +63,7 @@ class Panes:
         self.projects |= {row["id"]: row for row in found}
         agents = self.db.agents([row["id"] for row in found]) if self.db and found else []
         self.known |= {(row["project_id"], row["role"]): row for row in agents}
+        self.runs |= {row["run"]: row["project_id"] for row in agents if row["run"]}
 
     def row(self, pane: dict) -> dict:
         """A pane's row."""
@@ -84,7 +86,9 @@ class Panes:
     def owner(self, pane: dict) -> dict | None:
         """The project whose pane it is, None for what is not ours."""
         project = self.projects.get(projects.number(pane["@tmo_project"]) or 0)
-        return project if project and owns(project, pane) else None
+        if project and owns(project, pane):
+            return project
+        return self.projects.get(self.runs.get(pane["@tmo_run"], 0))  # it was moved into another session
 
     def project(self, number: int) -> dict | None:
         """A project by its id, though it may neither run nor have a pane."""
