@@ -50,7 +50,7 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
         return step("report", "needs_human", "recovery has given up on it")
     if tired := exhausted(action, health["state"], agent, context, settings):
         return step("report", "needs_human", tired)
-    if (agent["next_recovery_at"] or 0) > now:
+    if waits(agent["next_recovery_at"], now, settings["backoff_max_s"]):
         return step(action, "waiting", reason, agent["next_recovery_at"])
     return step(action, "planned", reason)
 
@@ -85,6 +85,11 @@ def choose(health: dict, settings: dict) -> tuple[str, str | None]:
     return "report", reason
 
 
+def gone(agent: dict) -> bool:
+    """Whether two looks saw that an agent (its agent_health row) can take up nothing."""
+    return bool(agent["confirmed"]) and agent["state"] in ("shell", "dead", "missing", "hung")
+
+
 def returning(action: str, health: dict, context: dict) -> dict:
     """An agent that lost its login or hit a limit: held, or told once that it may go on."""
     if context["pilot"] or context["released"]:
@@ -106,12 +111,19 @@ def next_attempt(attempts: int, settings: dict, now: float) -> float:
     return now + min(settings["backoff_max_s"], settings["backoff_min_s"] * 2 ** min(attempts, 30))
 
 
-def recovered(agent: dict, health: dict, settings: dict) -> bool:
+def waits(until: float | None, now: float, longest: float) -> bool:
+    """Whether a wait that we set still lasts. One that would last longer than any was set by a clock that is no more."""
+    return until is not None and 0 < until - now <= longest
+
+
+def recovered(agent: dict, health: dict, settings: dict, now: float) -> bool:
     """It went on well for long enough after its last recovery: earlier attempts no longer count."""
     if not agent["recovery_attempts"] and not agent["needs_human"]:
         return False
+    last = agent["last_recovery_at"] or 0
+    since = last if last <= now else 0  # a clock that is no more
     return (
         not health["is_stuck"]
         and health["state"] in ("working", "idle")
-        and (health["last_activity_at"] or 0) >= (agent["last_recovery_at"] or 0) + settings["backoff_min_s"]
+        and (health["last_activity_at"] or 0) >= since + settings["backoff_min_s"]
     )

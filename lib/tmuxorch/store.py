@@ -387,7 +387,9 @@ class Store:
 
     def typed_since(self, pane_id: str, at: float) -> int:
         """How many messages were typed into a pane since then."""
-        row = self.one("SELECT count(*) AS n FROM message WHERE pane_id = ? AND typed_at > ?", (pane_id, at))
+        row = self.one(
+            "SELECT count(*) AS n FROM message WHERE pane_id = ? AND typed_at > ? AND typed_at <= ?", (pane_id, at, now())
+        )
         return row["n"] if row else 0
 
     def typed_lately(self, pane_id: str, at: float, but: int) -> list[dict]:
@@ -461,8 +463,8 @@ class Store:
     def auth_check(self, agent: str, directory: str, since: float) -> dict | None:
         """The login check of an agent in a directory, if one was made since."""
         row = self.one(
-            "SELECT result FROM auth_check WHERE agent = ? AND directory = ? AND host = ? AND checked_at >= ?",
-            (agent, directory, host(), since),
+            "SELECT result FROM auth_check WHERE agent = ? AND directory = ? AND host = ? AND checked_at BETWEEN ? AND ?",
+            (agent, directory, host(), since, now()),
         )
         return decode(row["result"]) if row else None
 

@@ -287,3 +287,19 @@ def test_a_usage_limit_of_a_subscription(program, tui, size, keep):
         health = look(world, pane)
         assert health["state"] == "limited" and 6900 < health["reset_at"] - world.born < 7300
         keep("limited", pane)
+
+
+def test_what_lasts_too_long_is_told(program):
+    """Idle with its work undone, and at work with nothing that moves."""
+    with World(program, more="stuck_s = 3") as world:
+        world.start()
+        stage = Stage(world, world.pane("1/developer"))
+        idle = until(lambda: (found := world.health("1/developer"))["is_stuck"] and found, "it to be idle for too long")
+        assert idle["state"] == "idle"
+        gate = stage.busy()
+        assert world.health("1/developer")["state"] == "working"
+        hung = until(lambda: (found := world.health("1/developer"))["is_stuck"] and found, "it to hang")
+        assert hung["state"] == "hung"
+        gate.touch()
+        stage.pane.is_idle()
+        assert (world.health("1/developer")["state"], world.health("1/developer")["is_stuck"]) == ("idle", False)

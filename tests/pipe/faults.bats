@@ -166,6 +166,20 @@ all_but_third_completed() { tmo-project 1 2 4 | jq -es 'all(.status == "complete
     [ "$(notices)" -eq 0 ]
 }
 
+@test 'the one that comes back first crashes, and the tmux server with it: the others do not wait for it' {
+    running hits 'limit 2' 'crash' 'commit a.txt' 'done'
+    running feels 'work 1' 'commit a.txt' 'done'
+    minutes_until $LONG hold_is agent/stub limit
+    sql "UPDATE hold SET next_probe_at = $(($(date +%s) + 2))"
+    minutes_until $LONG pilot_crashed
+    kill -9 "$(server_pid)"
+    ends_well
+    want 0 tmo-hold
+    nothing
+}
+
+pilot_crashed() { [ "$(journal exit .status | grep -c 1)" -ge 1 ]; }
+
 @test 'an error of the API: the agent is told to go on' {
     running shop 'commit a.txt' 'error 500' 'commit b.txt' 'done'
     ends_well

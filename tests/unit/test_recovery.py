@@ -220,10 +220,18 @@ def test_every_plan_is_in_the_words_of_the_contract(
         (agent(2, last_at=NOW - 60), health("shell", is_stuck=False, last_activity_at=NOW), False),
         (agent(2, last_at=NOW - 60), health("working", is_stuck=False, last_activity_at=None), False),
         (agent(0, needs_human=1), health("working", is_stuck=False, last_activity_at=NOW), True),
+        (agent(2, last_at=NOW + 7200), health("working", is_stuck=False, last_activity_at=NOW), True),
     ],
 )
 def test_an_agent_that_went_on_well_starts_afresh(known, seen, over, defaults):
-    assert recovery.recovered(known, seen, defaults) is over
+    assert recovery.recovered(known, seen, defaults, NOW) is over
+
+
+@pytest.mark.parametrize(
+    ("until", "lasts"), [(None, False), (NOW, False), (NOW + 1, True), (NOW + 600, True), (NOW + 601, False)]
+)
+def test_a_wait_that_was_set_by_a_clock_far_ahead_is_over(until, lasts):
+    assert recovery.waits(until, NOW, 600.0) is lasts
 
 
 def test_every_nudge_has_its_words():

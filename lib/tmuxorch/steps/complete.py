@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 
-from .. import completion
+from .. import completion, recovery
 from .. import project as projects
 from ..config import Config
 from ..store import Store, host, now
@@ -66,9 +66,9 @@ class Completer:
         if not project["verify_command"]:
             self.db.move(project["id"], "finalize", ACTOR, "; ".join(verdict["reasons"]))
             return {**verdict, "verdict": "completed", "verified": None}
-        until = now() + self.config["verify_timeout_s"] + 60
-        claim = {"claimed_by": f"{host()}/{os.getpid()}", "claimed_until": until}
-        if (project["claimed_until"] or 0) > now() or not self.db.update(
+        at, longest = now(), self.config["verify_timeout_s"] + 60
+        claim = {"claimed_by": f"{host()}/{os.getpid()}", "claimed_until": at + longest}
+        if recovery.waits(project["claimed_until"], at, longest) or not self.db.update(
             "project_queue", {key: project[key] for key in ("id", "status", "claimed_until")}, claim
         ):
             return {**verdict, "reasons": [*verdict["reasons"], "its verify command is running"]}

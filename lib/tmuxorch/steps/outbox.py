@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
-from .. import agents, delivery
+from .. import agents, delivery, recovery
 from .. import project as projects
 from ..config import Config
 from ..errors import LATER, NO, OK, Error, Later
@@ -103,12 +103,17 @@ def deliver(config: Config, db: Store, sender: Sender, message: dict, wait_s: fl
     """Deliver a message now, and before it what waits for the same addressee; its row. What a hold keeps back stays
     behind: a person's message may overtake it."""
     for earlier in db.messages(("queued", "held")):
-        if earlier["id"] >= message["id"] or addressee(earlier) != addressee(message) or earlier["due_at"] > now():
+        if earlier["id"] >= message["id"] or addressee(earlier) != addressee(message) or not due(earlier, now()):
             continue
         row = bring(config, db, sender, earlier, wait_s)
         if row["state"] in ("queued", "held", "typing") and not (row["reason"] or "").startswith(("hold ", "planned")):
             return sender.attempt(message, wait_s, behind=f"message {row['id']} to it waits: {row['reason']}")
     return sender.attempt(message, wait_s)
+
+
+def due(message: dict, at: float) -> bool:
+    """One that was committed by a clock which was ahead is due as long after now as it was after then."""
+    return message["due_at"] - max(0.0, message["created_at"] - at) <= at
 
 
 def addressee(message: dict) -> tuple | str | None:
@@ -121,9 +126,9 @@ def bring_due(config: Config, db: Store, sender: Sender, wait_s: float) -> Itera
     at = now()
     for message in db.messages(("queued", "held", "typing")):
         who = addressee(message)
-        if message["due_at"] > at or who in behind:
+        if not due(message, at) or who in behind:
             continue
-        if message["state"] == "typing" or message["next_attempt_at"] > at:
+        if message["state"] == "typing" or recovery.waits(message["next_attempt_at"], at, config["message_retry_s"]):
             behind.add(who)
             continue
         row = bring(config, db, sender, message, wait_s)

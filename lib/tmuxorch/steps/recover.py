@@ -58,7 +58,7 @@ class Recoverer:
         agent = self.db.agent(project["id"], row["role"]) if project else None
         if not agent or not project or not isinstance(health, dict) or not recovery.readable(health):
             return None
-        if recovery.recovered(agent, health, self.config):
+        if recovery.recovered(agent, health, self.config, now()):
             fresh = {"recovery_attempts": 0, "needs_human": 0, "next_recovery_at": None}
             if not self.dry:
                 self.db.update("agent_health", {"id": agent["id"]}, fresh)
@@ -130,15 +130,20 @@ class Recoverer:
             return Logins(self.config, self.db, fresh=True).check(agent, home)["logged_in"] is True
         if login.fingerprint(profile, home) != hold["credential"]:
             return True
-        if at < (hold["next_probe_at"] or 0) or not profile["login"].get("probe"):
+        if recovery.waits(hold["next_probe_at"], at, self.config["probe_max_s"]) or not profile["login"].get("probe"):
             return False
         wait = min(self.config["probe_max_s"], self.config["probe_min_s"] * 2 ** min(hold["probes"], 20))
         self.db.update("hold", {"id": hold["id"]}, {"probes": hold["probes"] + 1, "next_probe_at": at + wait})
         return login.probe(profile, home, self.config.environ, self.config["probe_timeout_s"]).get("rc") == 0
 
     def watch_pilot(self, hold: dict, agent: str) -> None:
-        """Release the hold after the pilot's first good turn; another failure begins the wait anew."""
+        """Release the hold after the pilot's first good turn; another failure begins the wait anew. One that is gone, or
+        has nothing to do any more, makes room for the next."""
         number, _, role = hold["pilot"].partition("/")
+        pilot, project = self.db.agent(int(number), role), self.db.project(int(number))
+        if not pilot or not project or project["status"] != "processing" or recovery.gone(pilot):
+            self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, {"pilot": None})
+            return
         message = self.db.message(return_key(hold, int(number), role))
         if not message:
             return

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 
-from .. import delivery, screen, tmux
+from .. import delivery, recovery, screen, tmux
 from ..agents import traces
 from ..config import Config
 from ..errors import Later
@@ -322,7 +322,7 @@ class Sender:
             return message if message["state"] == "accepted" else self.close(message, "accepted", None, "transcript")
         if alive and facts and message["state"] == "typing":
             return self.settle_alive(message, facts)
-        if alive or now() - (message["typed_at"] or 0) < SETTLE_S:
+        if alive or unsettled(message):
             return message
         if not traces.there(message["transcript"]):
             return self.close(message, "unknown", "the agent ended, and it left no transcript to prove what it took up")
@@ -332,7 +332,7 @@ class Sender:
         """The sender died, the agent lives: our text is still in the composer, or it never came there."""
         if self.shown(message, facts):
             return self.submit(message, facts, self.config["send_timeout_s"])
-        if now() - message["typed_at"] < SETTLE_S:
+        if unsettled(message):
             return message
         if delivery.hooked(traces.hooks(facts["hooks_path"], message["hook_at"]), message["text"]):
             return self.close(message, "submitted", None, "hook")
@@ -348,6 +348,11 @@ class Sender:
                 message, "unknown", "its sender died, and the agent leaves no traces to prove what became of it"
             )
         return self.close(message, "queued", "its sender died, and the agent never saw it")
+
+
+def unsettled(message: dict) -> bool:
+    """What it leaves may still be on its way."""
+    return recovery.waits((message["typed_at"] or 0) + SETTLE_S, now(), SETTLE_S)
 
 
 def agents_only(rows: list[dict], look: Look) -> list[dict]:

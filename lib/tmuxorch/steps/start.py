@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .. import git
+from .. import git, recovery
 from .. import project as projects
 from ..agents import new_id, profile
 from ..config import Config
@@ -53,7 +53,7 @@ class Starter:
         taken = []
         for project in self.db.projects(status=UNFINISHED):
             at = now()
-            free = (project["claimed_until"] or 0) <= at and project["host"] in (None, host())
+            free = not recovery.waits(project["claimed_until"], at, CLAIM_S) and project["host"] in (None, host())
             wanted = self.wanted is None or project["id"] in self.wanted
             if (
                 free
