@@ -37,11 +37,20 @@ test-agents: $(VENV)/tested
 contract: $(VENV)/tested
 	@$(RUN) python -m pytest tests/agents/test_traps.py tests/agents/test_codex.py --times 5
 
-# 200 sends with a kill a round of ten; `make chaos ROUNDS=100` for 1,000.
+# 200 sends with a kill a round of ten (`make chaos ROUNDS=100` for 1,000), and a batch of 40 projects under faults; another
+# SEED draws other faults and other moments.
 ROUNDS = 20
 WALKS = 5
+PROJECTS = 40
+SEED = 1
 chaos: $(VENV)/tested
-	@$(RUN) python -m pytest -s tests/chaos --rounds $(ROUNDS) --walks $(WALKS)
+	@dev/need faketime
+	@$(RUN) python -m pytest -s tests/chaos --rounds $(ROUNDS) --walks $(WALKS) --projects $(PROJECTS) --seed $(SEED)
+
+# The batch alone: `make batch PROJECTS=100 SEED=7`.
+batch: $(VENV)/tested
+	@dev/need faketime
+	@$(RUN) python -m pytest -s tests/chaos/test_batch.py --projects $(PROJECTS) --seed $(SEED)
 
 lint: $(VENV)/tested
 	@shellcheck dev/need bin/tmo-hook cron/* .ci/run
@@ -76,4 +85,4 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test test-agents contract chaos lint bench schema install uninstall clean
+.PHONY: help setup demo test test-agents contract chaos batch lint bench schema install uninstall clean
