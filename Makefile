@@ -8,7 +8,7 @@ RUN     = PATH="$(CURDIR)/bin:$(CURDIR)/$(VENV)/bin:$$PATH"
 MANUALS = $(wildcard man/*.1 man/*.7)
 
 help:
-	@echo 'make demo | test | test-agents | contract | chaos | lint | bench | install | uninstall | setup | clean'
+	@echo 'make demo | test | test-agents | contract | chaos | batch | lint | bench | install | uninstall | setup | clean'
 
 setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml
