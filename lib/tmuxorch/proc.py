@@ -10,6 +10,7 @@ A process is a dict: pid, ppid, name, argv, exe, state (the kernel's letter: R S
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 
@@ -25,12 +26,12 @@ def trees(roots: list[int]) -> dict[int, list[dict]]:
 
 
 def walker() -> Callable[[int], Iterator[dict]]:
-    """What yields the processes at and below a pid as `trees` lists them: where /proc tells, each is read only when it is
-    asked for."""
+    """What yields the processes at and below a pid as `trees` lists them: where /proc tells, each is read when it is asked
+    for, else all are listed at the first question."""
     if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
         return lambda root: below(root, read, children)
-    processes, families = psutil_map()
-    return lambda root: below(root, processes.get, lambda process: families.get(process["pid"], []))
+    listed = functools.cache(psutil_map)
+    return lambda root: below(root, lambda pid: listed()[0].get(pid), lambda one: listed()[1].get(one["pid"], []))
 
 
 def below(root: int, get: Callable[[int], dict | None], kin: Callable[[dict], list[int]]) -> Iterator[dict]:
