@@ -56,11 +56,16 @@ tm() { tmux -S "$TMO_SOCKET" "$@"; }
 }
 
 @test 'an agent that survives the end of its session is ended before the next one comes' {
+    printf '#!/bin/sh\nsetsid --wait tmo-stub-agent "$@"\n' >"$W/stubborn" # no terminal of its own: nothing hangs up
+    chmod +x "$W/stubborn"
+    setting agents.stub.command "[\"$W/stubborn\"]"
     running shop 'hang'
     eventually $LONG begun hang
     want 0 tmo-health
-    old=$(pid_of 1/developer)
+    old=$(journal start .pid)
     tm kill-session -t =shop-1
+    eventually $LONG state_is 1/developer missing
+    kill -0 "$old" || fail 'it did not survive'
     minutes_until $LONG agent_is_new
     gone "$old"
     [ "$(agent_pids | wc -l)" -eq 1 ]

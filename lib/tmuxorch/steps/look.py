@@ -298,6 +298,7 @@ def screen_only(shown: dict, profile: dict, config: Config, now: float) -> dict:
 def columns(row: dict, facts: dict, verdict: dict, now: float) -> dict:
     """What of a look the agent's row in agent_health keeps."""
     known, agent = facts["known"], facts["agent"]
+    process = f"{row['pane_pid']} {agent['pid']} {agent['started']} {agent['name']}" if agent else None
     stuck_since = now - verdict["stuck_s"] if verdict["stuck_s"] is not None else None
     return {
         "state": verdict["state"], "detail": verdict["detail"], "dialog": verdict["dialog"],
@@ -307,7 +308,7 @@ def columns(row: dict, facts: dict, verdict: dict, now: float) -> dict:
         "reset_at": verdict["reset_at"], "last_activity_at": verdict["last_activity_at"],
         "last_health_check_at": now, "window_index": row["window_index"],
         "conversation_id": facts["conversation_id"] or known["conversation_id"],
-        "process": f"{row['pane_pid']} {agent['pid']} {agent['started']} {agent['name']}" if agent else None,
+        "process": process if facts["pane"] else known["process"],  # without its pane it may run on
     }  # fmt: skip
 
 
