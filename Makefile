@@ -41,11 +41,12 @@ contract: $(VENV)/tested
 # SEED draws other faults and other moments.
 ROUNDS = 20
 WALKS = 5
+WATCHES = 20
 PROJECTS = 40
 SEED = 1
 chaos: $(VENV)/tested
 	@dev/need faketime
-	@$(RUN) python -m pytest -s tests/chaos --rounds $(ROUNDS) --walks $(WALKS) --projects $(PROJECTS) --seed $(SEED)
+	@$(RUN) python -m pytest -s tests/chaos --rounds $(ROUNDS) --walks $(WALKS) --watches $(WATCHES) --projects $(PROJECTS) --seed $(SEED)
 
 # The batch alone: `make batch PROJECTS=100 SEED=7`.
 batch: $(VENV)/tested

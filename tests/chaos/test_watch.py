@@ -1,0 +1,71 @@
+"""The watch pipeline is killed at random moments, again and again, while agents crash: no recovery is left half done, and
+there are never two agents in one pane or in one conversation."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import psutil
+from harness import until
+
+PROJECTS = 4
+
+
+def begin(world):
+    spec = world.dir / "spec.md"
+    spec.write_text(world.program.does("Be there.", ("say", "I am here.")))
+    for number in range(PROJECTS):
+        folder = world.dir / f"p{number}"
+        folder.mkdir()
+        world.tmo("tmo-enqueue", "-p", folder, spec)
+    until(lambda: world.cron("start") or all_idle(world), "all agents")
+
+
+def all_idle(world):
+    rows = world.tmo("tmo-health").rows
+    return len(rows) == PROJECTS and all(row["health"]["state"] == "idle" for row in rows)
+
+
+def agents(world):
+    """The agents in a conversation, by their project's directory. What one has just forked still looks like it."""
+    found = Counter()
+    for process in world.processes():
+        try:
+            if is_agent(process) and not is_agent(process.parent()):
+                found[process.cwd()] += 1
+        except (psutil.Error, AttributeError):
+            continue
+    return found
+
+
+def is_agent(process):
+    return {"--session-id", "--resume"} & set(process.cmdline()) and process.status() != "zombie"
+
+
+def test_a_watch_that_is_killed_leaves_nothing_half_done(world, request):
+    chance, killed = random.Random(request.config.getoption("--seed")), 0
+    begin(world)
+    for _ in range(request.config.getoption("--watches")):
+        for number in chance.sample(range(1, PROJECTS + 1), 2):
+            row = world.tmo("tmo-ls", f"{number}/developer").row
+            if row["pane_pid"] and chance.random() < 0.7:
+                for process in psutil.Process(row["pane_pid"]).children():
+                    process.kill()
+        watch = subprocess.Popen(["tmo-crontab", "--run", "watch"], env=world.env, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        time.sleep(chance.random() * 2)  # this is what is tested: any moment
+        if watch.poll() is None:
+            os.killpg(watch.pid, signal.SIGKILL)
+            killed += 1
+        watch.wait(60)
+        assert max(agents(world).values(), default=0) <= 1, agents(world)
+    until(lambda: world.cron("watch", "deliver") or all_idle(world), lambda: world.tmo("tmo-health").rows, 180)
+    assert agents(world) == {os.path.realpath(world.dir / f"p{number}"): 1 for number in range(PROJECTS)}
+    briefed = world.sql(
+        "SELECT count(*) AS n FROM message WHERE key GLOB 'briefing/*' AND state NOT IN ('submitted', 'expired')"
+    )
+    assert briefed[0]["n"] == 0, world.sql("SELECT key, state, reason FROM message WHERE state <> 'submitted'")
+    print(f"{killed} watches killed")
