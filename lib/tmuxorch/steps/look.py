@@ -204,7 +204,8 @@ class Look(Panes):
         answer = self.tmux.ask_captures([pane_id for pane_id in open_ones if pane_id not in self.early])
 
         def add() -> None:
-            shots = self.shots() | answer()
+            # Nobody waits for screens that nobody needs: of a server that does not answer they would not come.
+            shots = (self.shots() if self.early & open_ones.keys() else {}) | answer()
             self.shots = lambda: shots
             for pane_id, one in open_ones.items():
                 shot = shots.get(pane_id)
