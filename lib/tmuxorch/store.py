@@ -385,6 +385,15 @@ class Store:
                 (now(), project_id, role),
             )
 
+    def last_conversation(self, run: str | None) -> str | None:
+        """The conversation that the last message to an agent of this launch was typed into."""
+        row = self.one(
+            """SELECT conversation_id FROM message WHERE run = ? AND conversation_id IS NOT NULL
+               ORDER BY typed_at DESC LIMIT 1""",
+            (run,),
+        )
+        return row["conversation_id"] if row else None
+
     def typed_since(self, pane_id: str, at: float) -> int:
         """How many messages were typed into a pane since then."""
         row = self.one(

@@ -75,9 +75,11 @@ class Launcher:
         }  # fmt: skip
 
     def conversation(self, known: dict) -> str | None:
-        """The agent's conversation as it was last seen: by its hooks (it may have changed), else as launched."""
+        """The agent's conversation as it was last seen: by its hooks (it may have changed), by a look, or by the last
+        message that was typed into it, which may have come before the first look."""
         path = os.path.join(self.config.state_dir, "hooks", f"{known.get('run')}.jsonl")
-        return traces.last_hook(path).get("session_id") or known.get("conversation_id")
+        told = traces.last_hook(path).get("session_id") or known.get("conversation_id")
+        return told or self.db.last_conversation(known.get("run"))
 
     def environment(self, profile: dict, project: dict, role: str, run: str) -> dict[str, str]:
         given = self.config.environ
