@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter, defaultdict
 
-import pytest
 from harness import Stub, World, bare, lines_of
 
 MINUTE = ("start", "watch", "deliver", "complete")
@@ -271,8 +270,6 @@ def summary(pairs):
 
 def test_a_batch_under_faults(request):
     projects, seed = request.config.getoption("--projects"), request.config.getoption("--seed")
-    if not projects:
-        pytest.skip("no projects asked for")
     with World(Stub, args=["--start-s", "0.1"], more=CONFIG) as world:
         batch = Batch(world, projects, seed)
         batch.queue()

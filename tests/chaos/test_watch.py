@@ -10,24 +10,7 @@ import time
 from collections import Counter
 
 import psutil
-from harness import until
-
-PROJECTS = 4
-
-
-def begin(world):
-    spec = world.dir / "spec.md"
-    spec.write_text(world.program.does("Be there.", ("say", "I am here.")))
-    for number in range(PROJECTS):
-        folder = world.dir / f"p{number}"
-        folder.mkdir()
-        world.tmo("tmo-enqueue", "-p", folder, spec)
-    until(lambda: world.cron("start") or all_idle(world), "all agents")
-
-
-def all_idle(world):
-    rows = world.tmo("tmo-health").rows
-    return len(rows) == PROJECTS and all(row["health"]["state"] == "idle" for row in rows)
+from test_random import PROJECTS, begin, up
 
 
 def agents(world):
@@ -64,7 +47,7 @@ def test_a_watch_that_is_killed_leaves_nothing_half_done(world, request):
             killed += 1
         watch.wait(60)
         assert max(agents(world).values(), default=0) <= 1, agents(world)
-    until(lambda: world.cron("watch", "deliver") or all_idle(world), lambda: world.tmo("tmo-health").rows, 180)
+    up(world)
     assert agents(world) == {os.path.realpath(world.dir / f"p{number}"): 1 for number in range(PROJECTS)}
     open_ones = world.sql("SELECT key, state, reason FROM message WHERE state IN ('queued', 'typing', 'held', 'accepted')")
     unproved = world.sql("SELECT key, state, reason FROM message WHERE state NOT IN ('submitted', 'expired')")
