@@ -295,6 +295,8 @@ def test_a_pane_of_a_person_right_after_its_launch(world):
 def test_after_kill_9_the_shell_gets_nothing(world):
     """The pane of a person still shows the agent; only its processes tell."""
     pane = world.agent_in_a_shell()
+    shots = [pane.still()]  # in the midst of drawing it would leave half a screen
+    until(lambda: shots.append(pane.still()) or shots[-1] == shots[-2], "it to have drawn")
     pid = pane.kill()
     assert world.program.registry(pid, pane).get("status", "idle") == "idle"  # stale, where there is one
     assert pane.composer() is not None or world.program.name == "stub"
