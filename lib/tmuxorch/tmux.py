@@ -11,7 +11,6 @@ import io
 import os
 import re
 import signal
-import tempfile
 from collections.abc import Callable
 
 from .errors import Error, Later
@@ -134,6 +133,8 @@ class Tmux:
     def change(self, *commands: list[str]) -> list[str]:
         """Run one command list that builds or changes a session; the lines it printed. From a file: tmux takes 16 kB of
         arguments, and ten launches are more. On one line: the first command that fails ends the list."""
+        import tempfile  # as libtmux, only here: a viewer would pay for it
+
         line = " ; ".join(" ".join(map(quoted, words)) for words in commands)
         with tempfile.NamedTemporaryFile(prefix="tmo-", suffix=".tmux") as file:
             file.write(line.encode("utf-8", "surrogateescape") + b"\n")
