@@ -8,12 +8,11 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, "lib"), os.path.join(ROOT, "tests/agents")]
 
-from harness import Stub, World, until  # noqa: E402
+from harness import EACH_MINUTE, Stub, World, until  # noqa: E402
 from rivals import Rivals, clients, count_clients  # noqa: E402
 
 AGENTS = 10
 ROLES = "orchestrator,project_manager,developer,tester,testrunner,researcher,documentation,devops,code_reviewer,logtracker"
-EACH_MINUTE = ("start", "watch", "deliver", "complete")
 WINDOW_S = 30
 
 

@@ -84,8 +84,9 @@ class Farm:
         """Until each pane has its agent below it."""
         end = time.monotonic() + 120
         while True:
-            trees = proc.trees([pane["pane_pid"] for pane in self.tmux.panes()])
-            self.agents = [p for tree in trees.values() for p in tree if p["argv"][:1] == ["tmo-stub-agent"]]
+            walk = proc.walker()
+            below = [process for pane in self.tmux.panes() for process in walk(pane["pane_pid"])]
+            self.agents = [process for process in below if process["argv"][:1] == ["tmo-stub-agent"]]
             if len(self.agents) == count:
                 return
             assert time.monotonic() < end, "the panes did not come up"

@@ -18,16 +18,10 @@ PAGE, PAGES = 4096, 65536
 NOT_READ = {"ppid": 0, "name": "?", "argv": [], "exe": "", "state": "?", "started": ""}
 
 
-def trees(roots: list[int]) -> dict[int, list[dict]]:
-    """The processes at and below each of these pids, parents first. A pid that is gone has an empty list; what is below
-    it and could not be read (it may have ended meanwhile) has the state `?`."""
-    walk = walker()
-    return {root: list(walk(root)) for root in roots}
-
-
 def walker() -> Callable[[int], Iterator[dict]]:
-    """What yields the processes at and below a pid as `trees` lists them: where /proc tells, each is read when it is asked
-    for, else all are listed at the first question."""
+    """What yields the processes at and below a pid, parents first: where /proc tells, each is read when it is asked for,
+    else all are listed at the first question. A pid that is gone yields nothing; what is below it and could not be read
+    (it may have ended meanwhile) has the state `?`."""
     if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
         return lambda root: below(root, read, children)
     listed = functools.cache(psutil_map)

@@ -36,6 +36,7 @@ QUIET = {
     "DISABLE_AUTOUPDATER": "1", "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1", "DISABLE_BUG_COMMAND": "1",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
 }  # fmt: skip
+EACH_MINUTE = ("start", "watch", "deliver", "complete")  # what cron runs once a minute
 CONFIG = """\
 agent = "{agent}"
 confirm_s = 0.5

@@ -1,11 +1,10 @@
 """No restart storm: twenty agents lose their login at once, some of them crash on top of it, and later all come back."""
 
 import pytest
-from harness import Stub, World, lines_of, until
+from harness import EACH_MINUTE, Stub, World, lines_of, until
 
 AGENTS, CRASHED = 20, 5
 BACK = "The login had been lost and is back"
-LINES = ("start", "watch", "deliver", "complete")
 
 
 @pytest.fixture
@@ -40,20 +39,20 @@ def told(world):
 
 def test_a_lost_login_of_twenty_starts_nothing_and_brings_them_back_in_turn(storm):
     world = storm
-    until(lambda: world.cron(*LINES) or world.tmo("tmo-hold").rows, "the hold", 120)
+    until(lambda: world.cron(*EACH_MINUTE) or world.tmo("tmo-hold").rows, "the hold", 120)
     stopped = until(lambda: [row for row in world.tmo("tmo-health").rows if row["health"]["state"] == "login"], "them", 60)
     for row in stopped[:CRASHED]:
         world.pane(row["target"] if "/" in row["target"] else f"{row['project_id']}/developer").kill()
     launched, before = len(journal(world, "start")), told(world)
     for _ in range(10):
-        world.cron(*LINES)
+        world.cron(*EACH_MINUTE)
     assert (len(journal(world, "start")), told(world)) == (launched, before), "somebody was launched or told while held"
 
     world.program.log_in()
     turns = []
     while world.tmo("tmo-project", "-s", "processing").rows:
         before, started = told(world), len(journal(world, "start"))
-        world.cron(*LINES)
+        world.cron(*EACH_MINUTE)
         turns.append((told(world) - before, len(journal(world, "start")) - started))
         assert len(turns) < 100, states(world)
     assert all(row["status"] == "completed" for row in world.tmo("tmo-project").rows)

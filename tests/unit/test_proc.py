@@ -14,6 +14,12 @@ from tmuxorch import proc
 WAIT = "import sys, time\nprint('up', flush=True)\nsys.stdin.read()"
 
 
+def all_trees(roots):
+    """{pid: the processes at and below it}."""
+    walk = proc.walker()
+    return {root: list(walk(root)) for root in roots}
+
+
 @pytest.fixture
 def start():
     """Start a command in a session of its own, wait for its first line; all of the session is ended afterwards."""
@@ -38,16 +44,16 @@ def start():
 
 @pytest.fixture(params=["proc", "psutil"])
 def trees(request, monkeypatch):
-    """proc.trees by each of its ways."""
+    """The processes below some pids, by each way of reading them."""
     if request.param == "proc":
         assert os.path.exists(f"/proc/self/task/{os.getpid()}/children"), "this kernel lists no children"
-        return proc.trees
+        return all_trees
 
     def by_psutil(roots):
         with monkeypatch.context() as patch:
             exists = os.path.exists
             patch.setattr(proc.os.path, "exists", lambda path: not path.endswith("/children") and exists(path))
-            return proc.trees(roots)
+            return all_trees(roots)
 
     return by_psutil
 
@@ -64,13 +70,13 @@ MEMBERS = {("sh", "-c", FAMILY), ("sleep", "600"), ("sleep", "601")}
 def family(start, until):
     """The pid of a shell with children and a grandchild, all of them up."""
     root = start("sh", "-c", FAMILY).pid
-    until(lambda: {tuple(one["argv"]) for one in proc.trees([root])[root]} == MEMBERS, "the family")
+    until(lambda: {tuple(one["argv"]) for one in all_trees([root])[root]} == MEMBERS, "the family")
     return root
 
 
 def child_of(root, path, until):
     """The child that runs the program at path, once its shell has become it."""
-    return until(lambda: next((one for one in proc.trees([root])[root] if one["argv"][:1] == [path]), None), path)
+    return until(lambda: next((one for one in all_trees([root])[root] if one["argv"][:1] == [path]), None), path)
 
 
 def test_the_tree_below_a_pid_parents_first(trees, family):
@@ -87,10 +93,10 @@ def test_the_tree_below_a_pid_parents_first(trees, family):
 
 def test_both_ways_tell_the_same(family, monkeypatch):
     root = family
-    fast = proc.trees([root])[root]
+    fast = all_trees([root])[root]
     with monkeypatch.context() as patch:
         patch.setattr(proc.os.path, "exists", lambda path: False)
-        slow = proc.trees([root])[root]
+        slow = all_trees([root])[root]
     for key in ("pid", "ppid", "name", "argv", "exe"):
         assert {one["pid"]: one[key] for one in fast} == {one["pid"]: one[key] for one in slow}, key
     assert fast[0].keys() - {"threads"} == slow[0].keys() == {"pid", "ppid", "name", "argv", "exe", "state", "started"}
@@ -228,7 +234,7 @@ def ended(process):
 
 
 def test_a_tree_is_ended(family):
-    tree = proc.trees([family])[family]
+    tree = all_trees([family])[family]
     assert len(tree) == 4
     proc.end(tree, 2.0)
     assert all(ended(one) for one in tree)
@@ -236,7 +242,7 @@ def test_a_tree_is_ended(family):
 
 def test_what_does_not_listen_is_killed(start):
     process = start(sys.executable, "-c", STUBBORN)
-    tree = proc.trees([process.pid])[process.pid]
+    tree = all_trees([process.pid])[process.pid]
     process.terminate()
     assert not ended(tree[0])
     proc.end(tree, 0.2)
@@ -245,15 +251,15 @@ def test_what_does_not_listen_is_killed(start):
 
 def test_another_process_of_the_same_pid_is_left_alone(start):
     process = start(sys.executable, "-c", WAIT)
-    (one,) = proc.trees([process.pid])[process.pid]
+    (one,) = all_trees([process.pid])[process.pid]
     proc.end([{**one, "started": "1"}], 0.2)
     assert process.poll() is None
-    assert proc.trees([process.pid])[process.pid]
+    assert all_trees([process.pid])[process.pid]
 
 
 def test_what_is_gone_already_is_no_error(start):
     process = start(sys.executable, "-c", WAIT)
-    tree = proc.trees([process.pid])[process.pid]
+    tree = all_trees([process.pid])[process.pid]
     process.kill()
     process.wait(20)
     proc.end(tree, 0.2)
