@@ -385,6 +385,16 @@ class Store:
                 (now(), project_id, role),
             )
 
+    def briefed(self, project_id: int, role: str) -> bool:
+        """Whether a role's agent got its briefing, or may have, since the project was started."""
+        return bool(self.one(
+            """SELECT 1 FROM agent_health a JOIN message m ON m.key = 'briefing/' || a.run
+               JOIN event e ON e.project_id = a.project_id AND e.message_id = m.id
+               WHERE a.project_id = ?1 AND a.role = ?2 AND m.state NOT IN ('queued', 'held', 'refused', 'expired')
+               AND e.id > (SELECT max(id) FROM event WHERE project_id = ?1 AND kind = 'status' AND name = 'start')""",
+            (project_id, role),
+        ))  # fmt: skip
+
     def last_conversation(self, run: str | None) -> str | None:
         """The conversation that the last message to an agent of this launch was typed into."""
         row = self.one(
@@ -407,6 +417,15 @@ class Store:
             "SELECT * FROM message WHERE pane_id = ? AND id <> ? AND (typed_at > ? OR state = 'accepted')",
             (pane_id, but, at),
         )
+
+    def unread(self, pane_id: str, run: str | None, moved_at: float) -> bool:
+        """Whether a text was pasted into a pane and not submitted, and its agent has not moved since: it may not have
+        read its keyboard."""
+        row = self.one(
+            "SELECT 1 FROM message WHERE pane_id = ? AND run IS ? AND state = 'typed' AND closed_at >= ? LIMIT 1",
+            (pane_id, run, moved_at),
+        )
+        return bool(row)
 
     def typed_in(self, pane_id: str) -> list[dict]:
         """Messages whose text may still stand in this pane's composer, the newest first."""

@@ -69,6 +69,21 @@ ends_well() {
     out 'map([.name, .source, .dest]) == [["submit", "draft", "done"]]'
 }
 
+@test 'a second message to an agent that does not read its keyboard waits behind the first' {
+    setting send_timeout_s 1
+    running shop 'deaf 10' 'finish' 'commit a.txt' 'done'
+    eventually $LONG begun deaf
+    want 1 tmo-send 1/developer 'the first of two'
+    out '.[0].state == "typed"'
+    want 75 tmo-send 1/developer 'the second of two'
+    out '.[0] | .state == "held" and (.reason | contains("has not read an earlier message"))'
+    setting send_timeout_s 10
+    ends_well
+    [ "$(taken 'the first of two')" -eq 1 ]
+    [ "$(taken 'the second of two')" -eq 1 ]
+    [ "$(notices)" -eq 0 ]
+}
+
 taken_once() { [ "$(taken "$1")" -eq 1 ]; }
 
 @test 'a draft of a person is left alone, and reported once' {

@@ -180,11 +180,14 @@ class Sender:
             return "the composer is not on the screen"
         if shown["draft"]:
             return "the composer holds a draft"
+        pane, moved_at = facts["pane"], facts["activity_at"] or 0
+        if self.busy(facts) and self.db.unread(pane["pane_id"], pane["@tmo_run"] or None, moved_at):
+            return "the agent has not read an earlier message yet: the two would become one"
         profile, hooked = facts["profile"], facts["hooks_path"] and facts["profile"]["launch"]["hooks"]
         if profile["traces"].get("transcript") and not facts["transcript"] and not hooked:
             # In a pane that we did not launch, the composer may be up before the agent's registry is.
             return "the agent has not told its conversation yet: nothing could prove that the text was taken up"
-        if self.db.typed_since(facts["pane"]["pane_id"], now() - 60) >= self.config["pane_messages_per_minute"]:
+        if self.db.typed_since(pane["pane_id"], now() - 60) >= self.config["pane_messages_per_minute"]:
             return "the pane was written to too often in the last minute"
         return None
 
@@ -341,6 +344,8 @@ class Sender:
         draft = self.draft(facts)
         if draft is None:
             return message  # a dialog hides what the composer holds
+        if not draft and self.busy(facts) and (facts["activity_at"] or 0) <= message["typed_at"]:
+            return message  # it may not have read its keyboard since
         if draft:
             return self.close(message, "typed", "the composer holds the text together with something else")
         if not delivery.channels(facts["profile"]):
