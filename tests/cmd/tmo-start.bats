@@ -214,3 +214,34 @@ minute_completes() { tmo-complete >/dev/null && status_is "$1" completed; }
     want 0 tmo-ls
     nothing
 }
+
+@test 'an agent that ended after it was briefed, before its project was up, comes back with its conversation' {
+    project shop 'commit a.txt' 'work 300'
+    enqueue shop -r developer,tester
+    mkdir -p "$W/state/locks" # nobody may write to the pane of the tester
+    background python3 -c 'import fcntl, signal, sys
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+open(sys.argv[2], "w").close()
+signal.pause()' "$W/state/locks/$(tr -c '[:alnum:]\n' _ <<<"$TMO_SOCKET")-1.lock" "$W/locked"
+    local locker=$!
+    eventually $LONG test -e "$W/locked"
+    background tmo-start
+    local start=$!
+    eventually $LONG begun work
+    kill -9 "$(server_pid)"
+    wait $start || [ $? -eq 75 ]
+    status_is 1 setting_up
+    kill "$locker"
+    eventually $LONG started
+    want 0 tmo-log -k status
+    out 'map(.name) | index("requeue") == null'
+    want 0 tmo-log -k launch
+    out 'map([.role, .name]) == [["developer", "start"], ["tester", "start"], ["tester", "start"]]'
+    minutes_until $LONG all_states working
+    want 0 tmo-log -k launch
+    out '.[-1] | .role == "developer" and .name == "recovery"'
+    [ "$(journal start 'select(.resumed) | 1' | wc -l)" -eq 1 ]
+}
+
+started() { tmo-start >/dev/null || true; status_is 1 processing; }

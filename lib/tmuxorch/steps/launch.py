@@ -108,10 +108,14 @@ class Launcher:
         raise Error(f"cannot write '{path}': it changes all the time")
 
     def start(self, project: dict) -> None:
-        """Start every role of a project that has no pane yet: in a new session, or in ours that is there already."""
+        """Start every role of a project that has no pane yet: in a new session, or in ours that is there already. One that
+        lost its pane after it was briefed is for tmo-recover: it would begin its work anew here."""
         self.trust(project)
-        look = Look(self.config, self.db, now())
-        roles = [role for role in project["roles"].split(",") if not look.find(f"{project['id']}/{role}")]
+        look, number = Look(self.config, self.db, now()), project["id"]
+        roles = [
+            role for role in project["roles"].split(",")
+            if not look.find(f"{number}/{role}") and not self.db.briefed(number, role)
+        ]  # fmt: skip
         launches = [self.prepare(project, role, "start") for role in roles]
         if launches and not self.session_there(project, look):
             made = self.tmux.create(project["session_name"], launches)

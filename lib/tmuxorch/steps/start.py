@@ -157,16 +157,17 @@ class Starter:
                 self.trouble(project, error)
 
     def finish(self, project: dict, healths: dict[str, dict]) -> None:
-        """Brief the agents that are up; `processing` once all are."""
-        for role, health in healths.items():
-            if health["state"] in ("shell", "dead", "missing"):
-                raise Error(f"the {role}'s agent ended as it was started")
+        """Brief the agents that are up; `processing` once all were. One that ended after that had begun its work:
+        tmo-recover brings it back with its conversation."""
         waiting = []
         for role, health in healths.items():
             message = self.launcher.brief(project, role)
-            if message["state"] in ("queued", "held", "typing"):
-                why = health["dialog"] or health["detail"] or message["reason"] or ""
-                waiting.append(f"the {role}'s agent is not ready: {health['state']} {why}".strip())
+            if message["state"] not in ("queued", "held", "typing"):
+                continue
+            if health["state"] in ("shell", "dead", "missing") and message["state"] != "typing":
+                raise Error(f"the {role}'s agent ended as it was started")
+            why = health["dialog"] or health["detail"] or message["reason"] or ""
+            waiting.append(f"the {role}'s agent is not ready: {health['state']} {why}".strip())
         if not waiting:
             self.move(project, "setup_complete", None)
         elif now() - (project["status_at"] or now()) > self.config["setup_timeout_s"]:
