@@ -4,6 +4,7 @@ and faults of the machine among them, all drawn from one seed. What became of ea
 The person in it does what a person has to: logs in again after the login was lost, and gives up on a crash loop.
 """
 
+import contextlib
 import os
 import random
 import resource
@@ -14,6 +15,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 
+import psutil
 from harness import EACH_MINUTE, Stub, World, bare, lines_of
 from test_watch import agents
 
@@ -140,7 +142,8 @@ class Batch:
         subprocess.run(["kill", "-9", pid], check=False)
         if fault == "reboot":
             for process in self.world.processes():
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             self.world.write(
                 "UPDATE project_queue SET boot_id = 'an earlier one' WHERE status IN ('processing', 'completing')"
             )
