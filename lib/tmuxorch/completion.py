@@ -14,6 +14,7 @@ def judge(project: dict, evidence: dict) -> dict:
       dirty     changed or untracked files now, None when git cannot tell
       told      the agents were told what speaks against completion, and said again since that they are done
       open      messages that are still on their way to its agents
+      running   {role: names of programs} that an agent started and that run on beside it
       busy      roles whose agent works, or whose state is not known
       moving    roles whose agent is alive and did something lately
       exhausted every agent is stuck and recovery has given up on it
@@ -64,12 +65,20 @@ def said_done(project: dict, done: dict[str, str]) -> tuple[str | None, list[str
     return None, ["not done yet: " + ", ".join(missing)]
 
 
+def for_the_agent(objections: list[str]) -> bool:
+    """Whether its agents can do something about what speaks against completion."""
+    return any(reason.startswith(("the work tree", "still running")) for reason in objections)
+
+
 def objections(project: dict, evidence: dict) -> list[str]:
     """What speaks against completion."""
     found = []
     more = (evidence["dirty"] or 0) - (project["base_dirty"] or 0)
     if more > 0 and not evidence["told"]:
         found.append(f"the work tree holds {more} uncommitted files more than at the start")
+    if evidence["running"] and not evidence["told"]:
+        ones = [f"{', '.join(names)} (of the {role})" for role, names in evidence["running"].items()]
+        found.append(f"still running: {'; '.join(ones)}")
     if evidence["open"]:
         found.append(f"{evidence['open']} messages are still on their way")
     if evidence["busy"]:

@@ -109,6 +109,25 @@ said() { tmo-log -p "$1" -k done | grep -q '"name": "done"'; }
     out '.[0].completion.reasons | any(contains("uncommitted")) | not' # it was told, and said again that it is done
 }
 
+@test 'what an agent left running speaks against it, until it says again that it is done' {
+    setting starting_s 0.5
+    project shop 'work 1' 'background sleep 300; true' 'commit a.txt' 'done' 'finish' 'say it has to run on' 'done'
+    enqueue shop
+    want 0 tmo-start
+    eventually $LONG said 1
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "working" and (.reasons[1] | test("^still running: .*sleep.* .of the developer.$"))'
+    want 0 tmo-deliver # the agent is told, once
+    [ "$(taken 'end or await what still runs')" -eq 1 ]
+    eventually $LONG twice_said 1
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "completed"'
+}
+
+twice_said() { [ "$(tmo-log -p "$1" -k done | wc -l)" -eq 2 ]; }
+
 @test 'a sandboxed agent says so by its marker' {
     idle_agent shop
     mkdir "$W/shop/.tmuxorch"

@@ -50,10 +50,10 @@ class Completer:
 
     def tell(self, project: dict, objections: list[str]) -> None:
         """Once a run: tell the lead what speaks against completion, if it can do something about it."""
-        if any(reason.startswith("the work tree") for reason in objections):
+        if completion.for_the_agent(objections):
             text = (
                 f"You said that project {project['id']} is done, but {'; '.join(objections)}. Commit or remove what is "
-                "left (or leave it if it has to stay), and run tmo-done again."
+                "left, end or await what still runs (or leave it if it has to stay), and run tmo-done again."
             )
             self.send(project, tidy_key(project), text)
 

@@ -12,6 +12,7 @@ from .. import completion, git, grace
 from .. import project as projects
 from ..agents import traces
 from ..config import Config
+from ..proc import began_at
 from ..store import Store
 from .look import Look
 from .panes import roles
@@ -76,6 +77,7 @@ class Judge:
             "dirty": git.dirty(directory),
             "told": self.told(project),
             "open": len(self.db.messages(("queued", "typing", "accepted", "held"), number)),
+            "running": {role: names for role in states if (names := self.sub_tasks(number, role))},
             "busy": [role for role, health in states.items() if health["state"] in BUSY],
             "moving": [role for role, health in states.items() if self.moves(health)],
             "exhausted": all(agents[role]["needs_human"] for role in states if role in agents),
@@ -85,6 +87,14 @@ class Judge:
     def look(self) -> Look:
         """One look for all projects, when the first of them needs it."""
         return Look(self.config, self.db, self.now)
+
+    def sub_tasks(self, number: int, role: str) -> list[str]:
+        """The names of what an agent started and runs on beside it. What came up with the agent (MCP servers) is part of
+        it."""
+        facts = self.look.found[number, role]
+        since = (facts["launched_at"] or 0) + self.config["starting_s"]
+        below = self.look.tree(facts["agent"]["pid"])[1:] if facts["agent"] else []
+        return sorted({one["name"] for one in below if one["state"] not in ("Z", "?") and began_at(one) > since})
 
     def moves(self, health: dict) -> bool:
         return health["state"] in ALIVE and self.now - (health["last_activity_at"] or 0) < self.config["active_s"]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 from . import dialog, failures, script
@@ -61,6 +62,12 @@ class Model(Turns):
             self._do_ask(command)
         else:
             self._bash(command)
+
+    def _do_background(self, command: str) -> None:
+        """A shell of its own that nobody waits for."""
+        self.background.append(self._popen(["/bin/sh", "-c", command], subprocess.DEVNULL))
+        self._tool("Bash", command, "Running in the background")
+        self._passed()
 
     def _do_ask(self, command: str) -> None:
         command = command or "true"

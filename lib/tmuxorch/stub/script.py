@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 NUMBER, OPTIONAL_NUMBER, TEXT, ANY = "number", "optional number", "text", "any"
 VERBS = {
-    "work": NUMBER, "say": TEXT, "write": TEXT, "commit": ANY, "run": TEXT, "ask": ANY, "dialog": TEXT,
+    "work": NUMBER, "say": TEXT, "write": TEXT, "commit": ANY, "run": TEXT, "background": TEXT, "ask": ANY, "dialog": TEXT,
     "login-lost": ANY, "limit": NUMBER, "error": NUMBER, "retry": NUMBER, "context-full": ANY, "swallow-enter": ANY,
     "draft": TEXT, "hang": ANY, "deaf": NUMBER, "crash": OPTIONAL_NUMBER, "kill": ANY, "kill-pane": ANY, "exit": ANY,
     "done": ANY, "finish": ANY, "loop": ANY,

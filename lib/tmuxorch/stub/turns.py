@@ -86,6 +86,7 @@ class Turns:
         self._then: Callable[[], None] = lambda: None
         self._then_at = self._notify_at = NEVER
         self._child: Child | None = None
+        self.background: list[subprocess.Popen[bytes]] = []
 
     # What the program asks
 
@@ -335,19 +336,20 @@ class Turns:
     def _spawn(self, argv: list[str], then: Callable[[str, int], None]) -> None:
         """Beside the screen, with no way to our terminal and in a process group of its own."""
         output = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the child has ended
-        devnull, cwd = subprocess.DEVNULL, self.session.cwd
         try:
-            process = subprocess.Popen(
-                argv, cwd=cwd, stdin=devnull, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            process = self._popen(argv, output)
         except OSError as error:
             output.close()
             then(f"{argv[0]}: {error.strerror}", 127)
         else:
             self._child = Child(process, output, then)
 
+    def _popen(self, argv: list[str], output: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(argv, cwd=self.session.cwd, stdin=subprocess.DEVNULL, stdout=output,
+                                stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+
     def stop(self) -> None:
-        """No child outlives a clean end or an interrupt."""
+        """No child that it waits for outlives a clean end or an interrupt."""
         if self._child:
             child, self._child = self._child, None
             if child.process.poll() is None:
