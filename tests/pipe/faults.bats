@@ -265,3 +265,24 @@ called() { [ "$(notices)" -ge 1 ]; }
 }
 
 confirmed_program() { tmo-health 1/developer | jq -e '.health | .state == "shell" and .detail == "program" and .confirmed' >/dev/null; }
+
+@test 'with observe nothing is started, typed or brought back: the rows say what would be' {
+    running crash 'crash' 'done'
+    project next 'done'
+    enqueue next
+    want 0 tmo-send -q 1/developer 'a message'
+    setting observe true
+    eventually $LONG confirmed 1/developer shell
+    minutes 2
+    want 75 tmo-start
+    out 'map([.id, .status, .start]) == [[2, "queued", "planned"]]'
+    look_and_recover() { tmo-health | tmo-recover -; }
+    want 0 look_and_recover
+    out 'map(select(.project_id) | .recovery | [.action, .result]) == [["relaunch", "planned"]]'
+    want 0 tmo-deliver
+    out 'map([.state, .reason]) == [["queued", "planned"]]'
+    [ "$(launches tmo-recover)" -eq 0 ]
+    [ "$(taken 'a message')" -eq 0 ]
+    setting observe false
+    ends_well
+}

@@ -12,7 +12,7 @@ from .. import project as projects
 from ..agents import new_id, profile
 from ..config import Config
 from ..errors import LATER, NO, OK, Error, Later
-from ..store import Store, host, now
+from ..store import RUNNING, Store, host, now
 from .launch import Launcher
 from .logins import Logins
 
@@ -33,7 +33,7 @@ class Starter:
         """(the rows of the projects that were touched, the exit status)."""
         taken = [*self.stalled(), *self.due()]
         if not taken:
-            return [], self.nothing()
+            return self.planned(), self.nothing()
         ready = [project for project in taken if self.prepared(project)]
         if ready:
             self.set_up(ready)
@@ -41,7 +41,7 @@ class Starter:
         for row in rows:  # what is not up yet is free for the next run
             if row["status"] in UNFINISHED:
                 self.db.update("project_queue", {"id": row["id"], "claimed_by": self.claimer}, {"claimed_until": now()})
-        return rows, OK if any(row["status"] not in UNFINISHED for row in rows) else LATER
+        return rows + self.planned(), OK if any(row["status"] not in UNFINISHED for row in rows) else LATER
 
     def nothing(self) -> int:
         return LATER if self.db.projects(status=("queued", *UNFINISHED)) else NO
@@ -76,6 +76,19 @@ class Starter:
         while project := self.db.claim(choose, self.claimer, now() + CLAIM_S, host=host(), run=new_id(), rework_count=0):
             taken.append(project)
         return taken
+
+    def planned(self) -> list[dict]:
+        """What would start now as well, if `observe` or `enabled` did not leave it out: its rows with `start`."""
+        queued = sorted(self.db.projects(status=("queued",)), key=lambda row: -row["priority"])
+        running, holds = self.db.projects(status=RUNNING), self.db.holds(now())
+        done, everything = {row["id"] for row in self.db.projects(status=("completed",))}, {"observe": False, "enabled": 100}
+        found = []
+        while project := projects.next_due(queued, running, holds, done, self.limit, everything, self.wanted):
+            queued.remove(project)
+            running.append(project)
+            if not projects.in_rollout(project["id"], self.config):
+                found.append({**project, "start": "planned"})
+        return found
 
     # -- one project, up to its session
 
