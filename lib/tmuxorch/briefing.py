@@ -16,6 +16,7 @@ HAPPENED = {
     "login": "The login had been lost; it is back.",
     "limited": "The usage limit had been reached; it is over.",
 }
+QUOTE = 2000  # characters
 QUOTED = {"'": "\\'", "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -32,9 +33,9 @@ def fill(template: str, values: dict, source: str) -> str:
 
 def values(project: dict, role: str, facts: dict) -> dict:
     """The placeholders of a briefing. facts: commits (list of lines), open (number), state (what it was brought back
-    from, or None), now."""
+    from, or None), forgotten (texts that it took up just before its end and will not remember), now."""
     others = [other for other in project["roles"].split(",") if other != role]
-    verify = project["verify_command"]
+    verify, forgotten = project["verify_command"], facts.get("forgotten", [])
     return {
         "role": role,
         "project_id": project["id"],
@@ -47,6 +48,9 @@ def values(project: dict, role: str, facts: dict) -> dict:
         "time": time.strftime("%Y-%m-%d %H:%M", time.localtime(facts["now"])),
         "commits": "\n".join(f"  {one_line(line)}" for line in facts["commits"]) or "  none yet",
         "open_messages": facts["open"] or "none",
+        "forgotten": "".join(
+            f"\n- You were told this just before, and may not remember it:\n{quoted(t)}" for t in forgotten
+        ),
     }
 
 
@@ -55,6 +59,13 @@ def path(name: str) -> str:
     if re.fullmatch(r"[\w/.,:;@%+=~# -]+", name):
         return name
     return "$'" + "".join(QUOTED.get(char, char) for char in name) + "'"
+
+
+def quoted(text: str) -> str:
+    """A text of somebody else's, indented, its end left out where it is long."""
+    text = text.strip()
+    shown = text if len(text) <= QUOTE else text[:QUOTE].rstrip() + " […]"
+    return "\n".join(f"  {line}" for line in shown.splitlines())
 
 
 def one_line(text: str) -> str:

@@ -404,6 +404,15 @@ class Store:
         )
         return row["conversation_id"] if row else None
 
+    def last_submitted(self, run: str | None) -> list[dict]:
+        """The last messages that an agent of this launch took up, oldest first, without its briefing."""
+        rows = self.all(
+            """SELECT * FROM message WHERE run = ? AND state = 'submitted' AND key NOT GLOB 'briefing/*'
+               ORDER BY typed_at DESC LIMIT 5""",
+            (run,),
+        )
+        return rows[::-1]
+
     def typed_since(self, pane_id: str, at: float) -> int:
         """How many messages were typed into a pane since then."""
         row = self.one(

@@ -35,7 +35,29 @@ crashed() {
     want 0 tmo-log -k recovery
     out 'map([.name, .source, .dest]) == [["relaunch", "shell", "done"]]'
     want 0 tmo-log -k end
-    out '.[0].why == "relaunch: shell"' # its last screen is kept
+    out '.[0].why == "relaunch: shell"' # its last screen is kept, and where the rest is to be read
+    out '.[0].evidence | (.screen | contains("the agent ended with status 1")) and .conversation_id == $c' --arg c "$conversation"
+    grep -q 'You are the developer' "$(row '.[0].evidence.transcript')"
+}
+
+@test 'nobody is launched while the login is lost: its kind is held, and comes back with the login' {
+    setting auth_max_age_s 0
+    running shop 'crash' 'commit a.txt' 'done'
+    eventually $LONG confirmed 1/developer shell
+    tmo-stub-agent auth logout
+    looked() { tmo-health 1/developer | tmo-recover -; }
+    want 0 looked
+    out '.[0].recovery | .action == "relaunch" and .result == "held" and (.reason | contains("stub lacks login: run"))'
+    want 0 tmo-hold
+    out 'map([.name, .cause, .actor]) == [["agent/stub", "login", "tmo-recover"]]'
+    want 0 looked
+    out '.[0].recovery | .action == "wait" and .result == "held"'
+    want 0 tmo-log -k launch
+    out 'map(.actor) == ["tmo-start"]'
+    tmo-stub-agent auth login
+    minutes_until $LONG all_status completed
+    want 0 tmo-hold
+    nothing
 }
 
 @test '-n says what would be done, and does nothing' {

@@ -30,6 +30,14 @@ def compose(settings, kind, role, known=None, facts=None):
 # The packaged texts
 
 
+def test_what_an_agent_has_forgotten_is_repeated(defaults):
+    text = compose(defaults, "recovery", "developer", facts={**FACTS, "forgotten": ["mend\nthe {roof} " + "x" * 5000, "b"]})
+    assert "- You were told this just before, and may not remember it:\n  mend\n  the {roof} xxx" in text
+    assert text.count("x") < 2100 and " […]\n" in text
+    assert text.count("may not remember it") == 2
+    assert "remember" not in compose(defaults, "recovery", "developer")
+
+
 @pytest.mark.parametrize("kind", briefing.KINDS)
 @pytest.mark.parametrize("role", [*ROLES, "unheard_of"])
 def test_every_role_has_both_briefings(kind, role, defaults):

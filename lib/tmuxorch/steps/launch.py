@@ -9,7 +9,7 @@ import os
 import re
 import sys
 
-from .. import agents, briefing, git, proc, screen, tmux
+from .. import agents, briefing, delivery, git, proc, screen, tmux
 from .. import project as projects
 from ..agents import login, traces
 from ..config import Config
@@ -53,6 +53,7 @@ class Launcher:
         home = agents.home(profile, self.config.environ)
         conversation = self.conversation(known) if kind == "recovery" else None
         path = traces.transcript_path(profile, home, project["project_path"], conversation, {})
+        forgotten = self.forgotten(known.get("run"), path) if kind == "recovery" else []
         resume = bool(conversation) and traces.begun(path)
         values = {
             "agent": project["agent"], "run": agents.new_id(), "agent_home": home, "launched_at": now(),
@@ -62,7 +63,7 @@ class Launcher:
         }  # fmt: skip
         if kind == "start":
             values |= {"recovery_attempts": 0, "next_recovery_at": None, "last_recovery_at": None, "needs_human": 0}
-        self.commit_briefing(project, role, kind, values["run"], state)
+        self.commit_briefing(project, role, kind, values["run"], state, forgotten)
         self.db.save_agent(project["id"], role, values)
         words = agents.argv(profile, os.path.join(self.bin, "tmo-hook"), values["conversation_id"], resume)
         environment = self.environment(profile, project, role, values["run"])
@@ -80,6 +81,14 @@ class Launcher:
         path = os.path.join(self.config.state_dir, "hooks", f"{known.get('run')}.jsonl")
         told = traces.last_hook(path).get("session_id") or known.get("conversation_id")
         return told or self.db.last_conversation(known.get("run"))
+
+    def forgotten(self, run: str | None, path: str | None) -> list[str]:
+        """The texts that an agent took up and did not write down before it ended: Claude Code (2.1.330) reports a prompt to
+        its hooks some 0.2 s before the prompt is in its transcript, and knows nothing of it once it is resumed."""
+        return [
+            message["text"] for message in self.db.last_submitted(run)
+            if not delivery.taken(list(traces.records(path, message["transcript_at"] or 0)), message["text"])
+        ]  # fmt: skip
 
     def environment(self, profile: dict, project: dict, role: str, run: str) -> dict[str, str]:
         given = self.config.environ
@@ -180,14 +189,17 @@ class Launcher:
         """Record the last screens of panes that are about to be ended, and where their transcripts are."""
         shots = self.tmux.captures([pane["pane_id"] for pane in panes])
         known = {agent["role"]: agent for agent in self.db.agents([project["id"]])}
+        profile = agents.profile(self.config, project["agent"])
         for pane in panes:
             lines = [screen.plain(line) for line in shots.get(pane["pane_id"], {"text": ""})["text"].split("\n")]
             agent = known.get(pane["@tmo_role"], {})
+            conversation, home = self.conversation(agent), agent.get("agent_home") or ""
+            path = traces.transcript_path(profile, home, project["project_path"], conversation, {})
             self.db.event(
                 "end", "end", self.actor, project_id=project["id"], role=pane["@tmo_role"] or None,
                 pane_id=pane["pane_id"], run=pane["@tmo_run"] or None, why=why,
-                evidence={"screen": "\n".join(lines).strip()[-4000:], "conversation_id": agent.get("conversation_id"),
-                          "agent_home": agent.get("agent_home")},
+                evidence={"screen": "\n".join(lines).strip()[-4000:], "conversation_id": conversation,
+                          "transcript": traces.there(path)},
             )  # fmt: skip
 
     def wait_ready(self, wanted: list[tuple[int, str]]) -> dict[tuple[int, str], dict]:
@@ -227,10 +239,12 @@ class Launcher:
             row = sender.attempt(row, self.config["send_timeout_s"], keep=True)
         return row or {"state": "unknown", "reason": "this launch has no briefing"}
 
-    def commit_briefing(self, project: dict, role: str, kind: str, run: str, state: str | None) -> None:
+    def commit_briefing(
+        self, project: dict, role: str, kind: str, run: str, state: str | None, forgotten: list[str]
+    ) -> None:
         """Put the briefing of a launch into the outbox before the launch: whoever comes next delivers it."""
         self.db.supersede_briefings(project["id"], role)
-        text = compose(self.config, self.db, project, role, kind, state)
+        text = compose(self.config, self.db, project, role, kind, state, forgotten)
         commit_own(self.config, self.db, project, role, f"briefing/{run}", text, self.actor)
 
 
@@ -274,10 +288,19 @@ def shown_item(server: tmux.Tmux, pane: dict, profile: dict, kind: str) -> str |
     return found["selected"] if found["dialog"] == kind else None
 
 
-def compose(config: Config, db: Store, project: dict, role: str, kind: str, state: str | None = None) -> str:
+def compose(
+    config: Config,
+    db: Store,
+    project: dict,
+    role: str,
+    kind: str,
+    state: str | None = None,
+    forgotten: list[str] | None = None,
+) -> str:
     """The text of a role's briefing."""
     whole, part, source = config.briefing(kind, role)
     waiting = db.messages(("queued", "held", "accepted"), project["id"], role)
-    facts = {"commits": git.log(project["project_path"] or "/", 5), "open": len(waiting), "state": state, "now": now()}
+    facts = {"commits": git.log(project["project_path"] or "/", 5), "open": len(waiting), "state": state,
+             "forgotten": forgotten or [], "now": now()}  # fmt: skip
     values = briefing.values(project, role, facts)
     return briefing.fill(whole, {**values, "role_text": briefing.fill(part, values, f"{kind}/{role}.md")}, source).strip()

@@ -27,12 +27,13 @@ class Recoverer:
         self.config, self.db, self.dry = config, db, dry
         self.launcher = Launcher(config, db, ACTOR)
         self.sender = Sender(config, db)
+        self.logins = Logins(config, db)
         self.returns = 0
         self.relaunched: list[tuple[dict, dict]] = []
 
     def run(self, rows: list[dict]) -> list[dict]:
         """The rows with their `recovery`; what was planned is done, unless this is a dry run."""
-        if not self.dry:
+        if not self.dry and not self.config["observe"]:
             self.tend_holds()
         plans = [self.plan(row) for row in rows]
         for row, plan in zip(rows, plans, strict=True):
@@ -46,6 +47,8 @@ class Recoverer:
             self.give_up(row, plan)
         elif plan["result"] == "held":
             self.hold(row)
+        elif plan["action"] == "relaunch" and plan["result"] == "planned" and (why := self.logged_out(row)):
+            plan.update(result="held", reason=why)
         elif plan["result"] == "planned":
             self.act(row, plan)
 
@@ -181,6 +184,17 @@ class Recoverer:
         profile = agents.profile(self.config, agent["agent"])
         mark = login.fingerprint(profile, agents.home(profile, self.config.environ))
         self.db.set_hold(name, "login", ACTOR, why, credential=mark, next_probe_at=at + self.config["probe_min_s"])
+
+    def logged_out(self, row: dict) -> str | None:
+        """Why an agent would be launched for nothing: it is not there, or not logged in, as it says itself in its own
+        directory. Its kind is held then, until it is. None when it may be launched, or nobody can tell."""
+        project = self.db.project(row["project_id"]) or {}
+        auth = self.logins.check(project["agent"], project["project_path"])
+        if auth["installed"] and auth["logged_in"] is not False:
+            return None
+        why = f"{project['agent']} lacks {', '.join(auth['missing'])}: {auth['mend']}"
+        self.db.set_hold(f"agent/{project['agent']}", "login", ACTOR, why)
+        return why
 
     # -- acting
 
