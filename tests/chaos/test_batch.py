@@ -19,9 +19,10 @@ import psutil
 from harness import EACH_MINUTE, Stub, World, bare, lines_of
 from test_watch import agents
 
-CONFIG = """\
+STUCK_S = 4
+CONFIG = f"""\
 max_running = 8
-stuck_s = 4
+stuck_s = {STUCK_S}
 send_timeout_s = 3
 limit_margin_s = 1
 recover_wait_s = 30
@@ -54,6 +55,7 @@ SCENES = {
 }
 RARE = {"login": 2, "limit": 1, "never": 2, "loop": 1}  # at most so many in a batch: they hold all, or last long
 VERIFY = {"never": "false", "rework": "test -e b.txt"}
+BLIND = ("locked", "full", "clock")
 MACHINE = ("locked", "full", "clock", "missed", "twice", "server", "reboot")
 FAR_S = 600  # a clock that was set by hours
 
@@ -62,7 +64,8 @@ class Batch:
     def __init__(self, world, projects, seed):
         self.world, self.chance = world, random.Random(seed)
         self.count, self.hit, self.people, self.sent, self.minutes = projects, {}, Counter(), 0, 0
-        self.journal_at = defaultdict(list)
+        self.looks = []  # when the watch line was started, but in minutes in which it could not look
+        self.late = []
 
     # -- setting up
 
@@ -115,6 +118,8 @@ class Batch:
             lock.start()
         if fault in ("server", "reboot"):
             self.end_server(fault)
+        if fault not in BLIND:
+            self.looks.append(time.time())
         times = 2 if fault == "twice" else 1
         running = [self.line(name, fault) for name in EACH_MINUTE * times]
         for process in running:
@@ -233,9 +238,18 @@ class Batch:
                 "value FROM json_each(?))) OR kind = 'recovery')",
                 number, begun - 0.5, '["' + '","'.join(states) + '"]',
             )[0]["at"]  # fmt: skip
+            self.late += self.too_late(name, begun, seen)
             after = next((row["at"] for row in mine if seen and row["at"] > max(seen, begun + 0.01)), None)
             found[name].append((seen and seen - begun, after and after - begun))
         return found
+
+    def too_late(self, name, begun, seen):
+        """What was not found by two looks. A hang begins to be one after `stuck_s`."""
+        if seen and abs(seen - begun) > FAR_S:
+            return []  # by the look of a clock that was set
+        since = begun + (STUCK_S + 1 if name == "hang" else 0)
+        looks = sum(since < look <= (seen or time.time()) for look in self.looks)
+        return [(name, seen and seen - begun, looks)] if looks > 2 or not seen else []
 
     def report(self):
         outcomes, times, (states, wrong) = self.outcomes(), self.times(), self.messages()
@@ -253,6 +267,7 @@ class Batch:
             for row in self.world.sql("SELECT project_id, why FROM event WHERE name = 'needs_human'")
             if SCENES[self.scenes[row["project_id"]]][3] == "completed"
         ]
+        print(f"found by two looks   {'all' if not self.late else self.late}")
         print(f"false failures       {failures:4} of {self.count}   (target of the first plan: < 5 %)")
         print(f"manual interventions {len(asked):4} of {able}   (< 2 %)")
         print(f"false completions    {completions:4}")
@@ -282,5 +297,6 @@ def test_a_batch_under_faults(request):
         assert not open_ones, [world.tmo("tmo-log", "-p", number).rows[-12:] for _, number in open_ones]
         assert not wrong and not batch.work_done(), (wrong, batch.work_done())
         assert (failures, completions, asked, missed) == (0, 0, [], 0)
+        assert not batch.late, batch.late
         assert not batch.launches_while_held(), batch.launches_while_held()
         assert set(agents(world).values()) <= {1}, agents(world)
