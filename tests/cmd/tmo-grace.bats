@@ -45,6 +45,20 @@ load ../helper
     out '.[0].grace | .auth_s == 3600 and .held_s == 400 and .total_s == 18400'
 }
 
+@test 'time in which nobody looked does not count: one event says so' {
+    idle_agent shop
+    sql 'UPDATE agent_health SET last_health_check_at = last_health_check_at - 4000'
+    want 0 tmo-health
+    want 0 tmo-health
+    want 0 tmo-log -p 1 -k health
+    out 'map(select(.name == "pause")) | length == 1 and (.[0] | .actor == "tmo-health" and (.why | test("^nobody looked for 40[0-9][0-9] s$")))'
+    want 0 tmo-grace 1
+    out '.[0].grace | .held_s >= 0 and .held_s < 60' # it only began a moment ago
+    sql 'UPDATE project_queue SET started_at = started_at - 5000'
+    want 0 tmo-grace 1
+    out '.[0].grace | .held_s > 3990 and .held_s < 4100'
+}
+
 @test '-e is 1 when a grace is over' {
     running shop 'say ready'
     want 0 tmo-grace -e

@@ -20,7 +20,11 @@ def hold(since, released=None, until=None, cause="manual"):
 
 
 def event(dest="login", kind="health"):
-    return {"kind": kind, "dest": dest}
+    return {"kind": kind, "dest": dest, "name": dest}
+
+
+def pause(since, until):
+    return {"kind": "health", "dest": None, "name": "pause", "evidence": {"since_at": since, "until_at": until}}
 
 
 @pytest.mark.parametrize(("size", "base"), [("small", 14400), ("medium", 21600), ("large", 28800), ("xlarge", 43200)])
@@ -45,6 +49,22 @@ def test_the_base_is_by_size(size, base, defaults):
 )
 def test_login_trouble_adds_an_hour(events, holds, more, defaults):
     assert grace.judge(project(), events, holds, None, defaults, START + 1)["auth_s"] == more
+
+
+@pytest.mark.parametrize(
+    ("spans", "holds", "held"),
+    [
+        ([(100, 700)], [], 600),
+        ([(-500, 100)], [], 100),  # it began before
+        ([(100, 700), (100, 700)], [], 600),  # two looks at once saw it
+        ([(100, 700)], [hold(START + 600, START + 900)], 800),
+        ([], [], 0),
+    ],
+)
+def test_time_in_which_nobody_looked_does_not_count(spans, holds, held, defaults):
+    events = [pause(START + since, START + until) for since, until in spans]
+    found = grace.judge(project(), events, holds, None, defaults, START + 1000)
+    assert (found["held_s"], found["auth_s"], found["left_s"]) == (held, 0, 21600 + held - 1000)
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,21 @@ class Look(Panes):
             if known and self.db:
                 looks.append((known, columns(row, self.found[row["project_id"], row["role"]], verdict, self.now)))
         if looks and self.db:
+            self.note_pauses([known for known, _ in looks])
             self.db.save_looks(looks)
+
+    def note_pauses(self, agents: list[dict]) -> None:
+        """Write down for each running project how long nobody had looked at it, where that was too long: its time stands
+        still meanwhile."""
+        last: dict[int, float] = {}
+        for agent in agents:
+            number = agent["project_id"]
+            last[number] = max(last.get(number, 0.0), agent["last_health_check_at"] or 0.0)
+        for number, at in last.items():
+            running = self.projects[number]["status"] in store.LIVE
+            if at and running and self.now - at > self.config["look_max_age_s"] and self.db:
+                why, span = f"nobody looked for {self.now - at:.0f} s", {"since_at": at, "until_at": self.now}
+                self.db.event("health", "pause", "tmo-health", span, project_id=number, why=why)
 
 
 def screen_only(shown: dict, profile: dict, config: Config, now: float) -> dict:
