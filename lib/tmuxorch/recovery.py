@@ -28,7 +28,8 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
 
     agent: its agent_health row. health: its judged state. context:
       hold      the hold in force for it, or None
-      pilot     it was chosen to come back first from that hold
+      pilot     it was chosen to come back first from that hold, which stops all others
+      told      and it was told that it may go on
       released  the hold that it was under and that ended, or None
       restarts  how often it was relaunched within `crash_loop_s`
     """
@@ -92,7 +93,7 @@ def gone(agent: dict) -> bool:
 
 def returning(action: str, health: dict, context: dict) -> dict:
     """An agent that lost its login or hit a limit: held, or told once that it may go on."""
-    if context["pilot"] or context["released"]:
+    if (context["pilot"] and not context["told"]) or context["released"]:
         return step("nudge", "planned", "the first to come back" if context["pilot"] else "the hold has ended")
     return step("wait", "held", "a hold is set", health["reset_at"] if action == "wait" else None)
 

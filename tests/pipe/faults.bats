@@ -175,6 +175,7 @@ all_but_third_completed() { tmo-project 1 2 4 | jq -es 'all(.status == "complete
     hold_is agent/stub limit
     sql "UPDATE hold SET next_probe_at = $(($(date +%s) + 2))" # the rest of that minute is spared us
     ends_well
+    minutes_until $LONG nobody_held
     want 0 tmo-log -k hold
     out 'map(.name) == ["hold", "release"]'
     [ "$(taken 'The usage limit is over')" -ge 1 ]
@@ -193,6 +194,30 @@ all_but_third_completed() { tmo-project 1 2 4 | jq -es 'all(.status == "complete
     nothing
 }
 
+@test 'the one that comes back first gets stuck on its way: it is helped, or the others do not wait for it' {
+    setting agents.stub.args '["--start-s", "0.1", "--permission-mode", "manual"]'
+    setting dialog.permission '"accept"'
+    running asks 'login-lost' 'ask true' 'commit a.txt' 'done'
+    running feels 'work 3' 'commit a.txt' 'done'
+    minutes_until $LONG hold_is agent/stub login
+    minutes_until $LONG both_in_login
+    tmo-stub-agent auth login
+    ends_well
+    # And where nobody may answer its question:
+    minutes_until $LONG nobody_held
+    setting dialog.permission '"report"'
+    running asks-too 'login-lost' 'ask true' 'done'
+    running feels-too 'work 3' 'done'
+    minutes_until $LONG hold_is agent/stub login
+    minutes_until $LONG state_is 4/developer login
+    tmo-stub-agent auth login
+    minutes_until $LONG status_is 4 completed
+    state_is 3/developer dialog
+    [ "$(notices)" -eq 1 ]
+    minutes_until $LONG nobody_held
+}
+
+nobody_held() { [ -z "$(tmo-hold)" ]; }
 pilot_crashed() { [ "$(journal exit .status | grep -c 1)" -ge 1 ]; }
 
 @test 'an error of the API: the agent is told to go on' {

@@ -36,8 +36,8 @@ def health(state, **changed):
     return {**found, **changed}
 
 
-def context(hold=None, pilot=False, released=None, restarts=0):
-    return {"hold": hold, "pilot": pilot, "released": released, "restarts": restarts}
+def context(hold=None, pilot=False, released=None, restarts=0, told=False):
+    return {"hold": hold, "pilot": pilot, "released": released, "restarts": restarts, "told": told}
 
 
 def plan(seen, known=None, around=None, settings=None, status="processing", defaults=None):

@@ -72,11 +72,10 @@ class Recoverer:
     def context(self, project: dict, agent: dict, health: dict) -> dict:
         at = now()
         hold = projects.held(project, self.db.holds(at))
-        name = f"{project['id']}/{agent['role']}"
-        pilot = bool(hold) and hold is not None and hold["pilot"] == name and not self.told(hold, project, agent)
         return {
             "hold": hold,
-            "pilot": pilot,
+            "pilot": hold is not None and hold["pilot"] == f"{project['id']}/{agent['role']}",
+            "told": hold is not None and self.told(hold, project, agent),
             "released": None if hold else self.released(project, agent, health),
             "restarts": self.db.count_launches(project["id"], agent["role"], ACTOR, at - self.config["crash_loop_s"]),
         }
@@ -140,11 +139,12 @@ class Recoverer:
         return login.probe(profile, home, self.config.environ, self.config["probe_timeout_s"]).get("rc") == 0
 
     def watch_pilot(self, hold: dict, agent: str) -> None:
-        """Release the hold after the pilot's first good turn; another failure begins the wait anew. One that is gone, or
-        has nothing to do any more, makes room for the next."""
+        """Release the hold after the pilot's first good turn; another failure begins the wait anew. One that is gone, that
+        needs a person, or has nothing to do any more, makes room for the next."""
         number, _, role = hold["pilot"].partition("/")
         pilot, project = self.db.agent(int(number), role), self.db.project(int(number))
-        if not pilot or not project or project["status"] != "processing" or recovery.gone(pilot):
+        on_its_way = project and project["status"] == "processing" and pilot and not pilot["needs_human"]
+        if not on_its_way or recovery.gone(pilot or {}):
             self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, {"pilot": None})
             return
         message = self.db.message(return_key(hold, int(number), role))
