@@ -42,6 +42,16 @@ ends_well() {
     [ "$(agent_pids | wc -l)" -eq 2 ]
 }
 
+@test 'an agent that had said it is done is brought back for a message that waits for it' {
+    running shop 'commit a.txt' 'done' 'finish' 'say I see' 'done'
+    eventually $LONG begun finish
+    want 0 tmo-send -q 1/developer 'one thing more'
+    tmux -S "$TMO_SOCKET" kill-session -t =shop-1
+    ends_well
+    [ "$(taken 'one thing more')" -eq 1 ]
+    [ "$(launches tmo-recover)" -eq 1 ]
+}
+
 @test 'the tmux server was killed under six agents' {
     local n
     for n in 1 2 3 4 5 6; do

@@ -265,16 +265,17 @@ class Look(Panes):
         return "not ours"
 
     def wanted(self, row: dict) -> str:
-        """What is wanted of an agent: work, until its role has said that it is done; later, while a message waits."""
+        """What is wanted of an agent: work, until its role has said that it is done; later, while a message waits, after
+        that word too."""
         project = self.projects.get(row["project_id"])
         if not project or project["status"] != "processing" or not row["role"] or not self.db:
             return "nothing"
         if not hasattr(self, "finished"):
             self.finished, self.awaited = self.db.roles_done(), self.db.roles_awaited()
         agent = (project["id"], row["role"])
-        if agent in self.finished:
-            return "nothing"
-        return "later" if agent in self.awaited else "work"
+        if agent in self.awaited:
+            return "later"
+        return "nothing" if agent in self.finished else "work"
 
     def save(self, rows: list[dict], verdicts: list[dict]) -> None:
         """Write the looks at agents of ours."""
