@@ -53,7 +53,7 @@ SCENES = {
     "killed-agent": ([*LONG, *WORK, *END], None, ("shell",), "completed"),
     "killed-session": ([*LONG, *WORK, *END], None, ("missing",), "completed"),
 }
-RARE = {"login": 2, "limit": 1, "never": 2, "loop": 1}  # at most so many in a batch: they hold all, or last long
+RARE = {"login": 2, "limit": 1, "never": 2, "loop": 1}  # at most so many of 40: they hold all, or last long
 VERIFY = {"never": "false", "rework": "test -e b.txt"}
 BLIND = ("locked", "full", "clock")
 MACHINE = ("locked", "full", "clock", "missed", "twice", "server", "reboot")
@@ -75,7 +75,7 @@ class Batch:
         counts = Counter(names)
         while len(names) < self.count:
             name = self.chance.choice(list(SCENES))
-            if counts[name] < RARE.get(name, self.count):
+            if counts[name] < RARE.get(name, self.count) * self.nights():
                 names.append(name)
                 counts[name] += 1
         self.chance.shuffle(names)
@@ -91,7 +91,14 @@ class Batch:
             spec.write_text("\n".join([f"# Project {number}, {name}", "```stub", *SCENES[name][0], "```"]))
             verify = ["-v", VERIFY[name]] if name in VERIFY else []
             self.world.tmo("tmo-enqueue", "-p", folder, *verify, spec)
-        self.faults = {3 + 4 * place: kind for place, kind in enumerate(self.chance.sample(MACHINE, len(MACHINE)))}
+        self.faults = {
+            60 * night + 3 + 4 * place: kind
+            for night in range(self.nights()) for place, kind in enumerate(self.chance.sample(MACHINE, len(MACHINE)))
+        }  # fmt: skip
+
+    def nights(self):
+        """How many batches of 40 this one is as large as."""
+        return -(-self.count // 40)
 
     def folder(self, number):
         return self.world.dir / f"p{number}"
