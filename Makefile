@@ -19,8 +19,8 @@ $(VENV)/ready: pyproject.toml
 	@touch $@
 
 $(VENV)/tested: $(VENV)/ready
-	@dev/need bats shellcheck git jq
-	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build
+	@dev/need bats shellcheck git jq promtool
+	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build prometheus_client
 	@touch $@
 
 demo: setup
@@ -68,7 +68,7 @@ schema: setup
 # The tree below LIBDIR is this one, so that the commands find their library the same way; BINDIR links to it.
 install: setup
 	mkdir -p $(DESTDIR)$(LIBDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
-	cp -R bin cron lib sql $(DESTDIR)$(LIBDIR)
+	cp -R bin cron lib share sql $(DESTDIR)$(LIBDIR)
 	find $(DESTDIR)$(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --upgrade \
 		--target $(DESTDIR)$(LIBDIR)/lib 'libtmux>=0.46' 'psutil>=5.9'
