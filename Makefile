@@ -14,7 +14,7 @@ setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml
 	@dev/need tmux venv
 	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check 'libtmux>=0.46' 'psutil>=5.9'
+	$(VENV)/bin/pip install -q --disable-pip-version-check 'libtmux>=0.46' 'psutil>=5.9' 'jinja2>=3.1'
 	$(VENV)/bin/python -m compileall -q lib
 	@touch $@
 
@@ -71,7 +71,7 @@ install: setup
 	cp -R bin cron lib share sql $(DESTDIR)$(LIBDIR)
 	find $(DESTDIR)$(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --upgrade \
-		--target $(DESTDIR)$(LIBDIR)/lib 'libtmux>=0.46' 'psutil>=5.9'
+		--target $(DESTDIR)$(LIBDIR)/lib 'libtmux>=0.46' 'psutil>=5.9' 'jinja2>=3.1'
 	for f in $(DESTDIR)$(LIBDIR)/bin/*; do sed '1s|^#!/usr/bin/env python3|#!$(PYTHON)|' "$$f" >"$$f.new" && cat "$$f.new" >"$$f" && rm "$$f.new"; done
 	$(PYTHON) -m compileall -q $(DESTDIR)$(LIBDIR)/lib
 	for f in bin/*; do ln -sf ../lib/tmuxorch/$$f $(DESTDIR)$(BINDIR); done

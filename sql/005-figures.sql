@@ -100,9 +100,9 @@ WHERE e.dest IN ('submitted', 'refused', 'typed', 'unknown', 'expired');
 CREATE VIEW project_duration AS
 WITH ended AS (
     SELECT e.project_id, e.at, e.dest AS status,
-        (SELECT min(p.at) FROM event p WHERE p.project_id = e.project_id AND p.kind = 'status' AND p.dest = 'processing'
+        (SELECT min(p.at) FROM event p WHERE p.project_id = e.project_id AND +p.kind = 'status' AND p.dest = 'processing'
              AND p.id < e.id AND p.id > coalesce((SELECT max(s.id) FROM event s WHERE s.project_id = e.project_id
-                 AND s.kind = 'status' AND s.name = 'start' AND s.id < e.id), 0)) AS began_at
+                 AND +s.kind = 'status' AND s.name = 'start' AND s.id < e.id), 0)) AS began_at
     FROM event e WHERE e.kind = 'status' AND e.name IN ('finalize', 'error')
 )
 SELECT ended.project_id, q.size, ended.status, ended.at, max(0, ended.at - ended.began_at) AS duration_s
@@ -133,50 +133,50 @@ WITH bound(name, bounds) AS (VALUES
 SELECT name, value AS le, CAST(value AS TEXT) AS label FROM bound, json_each(bounds)
 UNION ALL SELECT name, 9e999, '+Inf' FROM bound;
 
--- What every counter counts, by project; NULL for what belongs to none, which is never removed.
+-- What every counter counts, a row a thing counted. Not grouped, so that what one project adds is found by its index.
+-- What belongs to no project is never removed.
 CREATE VIEW metric_count AS
-SELECT project_id, 'tmux_orch_auth_failures_total' AS name, '{"found":"work"}' AS labels, count(*) AS value
-FROM event WHERE kind = 'health' AND dest = 'login' AND source <> dest GROUP BY project_id
+SELECT project_id, 'tmux_orch_auth_failures_total' AS name, '{"found":"work"}' AS labels, 1 AS value
+FROM event WHERE kind = 'health' AND dest = 'login' AND source <> dest
 UNION ALL
-SELECT NULL, 'tmux_orch_auth_failures_total', '{"found":"start"}', count(*)
+SELECT NULL, 'tmux_orch_auth_failures_total', '{"found":"start"}', 1
 FROM hold WHERE cause = 'login' AND actor = 'tmo-start'
 UNION ALL
-SELECT project_id, 'tmux_orch_messages_total', json_object('state', dest), count(*)
+SELECT project_id, 'tmux_orch_messages_total', json_object('state', dest), 1
 FROM event WHERE kind = 'message' AND dest IN ('submitted', 'refused', 'typed', 'unknown', 'expired')
-GROUP BY project_id, dest
 UNION ALL
-SELECT project_id, 'tmux_orch_message_failures_total', json_object('state', dest), count(*)
-FROM event WHERE kind = 'message' AND dest IN ('refused', 'typed', 'unknown', 'expired') GROUP BY project_id, dest
+SELECT project_id, 'tmux_orch_message_failures_total', json_object('state', dest), 1
+FROM event WHERE kind = 'message' AND dest IN ('refused', 'typed', 'unknown', 'expired')
 UNION ALL
-SELECT e.project_id, 'tmux_orch_projects_ended_total', json_object('size', p.size, 'status', e.dest), count(*)
+SELECT e.project_id, 'tmux_orch_projects_ended_total', json_object('size', p.size, 'status', e.dest), 1
 FROM event e JOIN project_queue p ON p.id = e.project_id
-WHERE e.kind = 'status' AND e.dest IN ('completed', 'failed', 'cancelled') GROUP BY e.project_id, e.dest
+WHERE e.kind = 'status' AND e.dest IN ('completed', 'failed', 'cancelled')
 UNION ALL
-SELECT project_id, 'tmux_orch_failures_reversed_total', '{}', count(*)
-FROM event WHERE kind = 'status' AND name IN ('reinstate', 'recover') GROUP BY project_id
+SELECT project_id, 'tmux_orch_failures_reversed_total', '{}', 1
+FROM event WHERE kind = 'status' AND name IN ('reinstate', 'recover')
 UNION ALL
-SELECT project_id, 'tmux_orch_interventions_total', '{}', count(*)
+SELECT project_id, 'tmux_orch_interventions_total', '{}', 1
 FROM event WHERE (actor GLOB 'user/*' OR actor = 'sql')
-    AND (kind = 'status' AND name <> 'enqueue' OR kind = 'message' AND source IS NULL OR kind = 'hold') GROUP BY project_id
+    AND (kind = 'status' AND name <> 'enqueue' OR kind = 'message' AND source IS NULL OR kind = 'hold')
 UNION ALL
-SELECT project_id, 'tmux_orch_faults_total', json_object('fault', fault), count(*) FROM kpi_fault GROUP BY project_id, fault
+SELECT project_id, 'tmux_orch_faults_total', json_object('fault', fault), 1 FROM kpi_fault
 UNION ALL
-SELECT project_id, 'tmux_orch_recoveries_total', json_object('action', name, 'result', coalesce(dest, 'done')), count(*)
-FROM event WHERE kind = 'recovery' GROUP BY project_id, name, dest
+SELECT project_id, 'tmux_orch_recoveries_total', json_object('action', name, 'result', coalesce(dest, 'done')), 1
+FROM event WHERE kind = 'recovery'
 UNION ALL
-SELECT project_id, 'tmux_orch_agent_seconds_total', json_object('state', state), sum(until_at - since_at)
-FROM agent_span WHERE until_at IS NOT NULL GROUP BY project_id, state
+SELECT project_id, 'tmux_orch_agent_seconds_total', json_object('state', state), until_at - since_at
+FROM agent_span WHERE until_at IS NOT NULL
 UNION ALL
-SELECT o.project_id, o.name || '_bucket', json_set(o.labels, '$.le', b.label), count(*)
-FROM metric_observed o JOIN metric_bucket b ON b.name = o.name AND o.value <= b.le GROUP BY o.project_id, o.name, o.labels, b.le
+SELECT o.project_id, o.name || '_bucket', json_set(o.labels, '$.le', b.label), 1
+FROM metric_observed o JOIN metric_bucket b ON b.name = o.name AND o.value <= b.le
 UNION ALL
-SELECT project_id, name || '_sum', labels, sum(value) FROM metric_observed GROUP BY project_id, name, labels;
+SELECT project_id, name || '_sum', labels, value FROM metric_observed;
 
 -- The counts of projects that tmo-prune removed: no counter goes down.
 CREATE TABLE metric_kept (
     name   TEXT NOT NULL,
     labels TEXT NOT NULL CHECK (json_valid(labels)),
-    value  REAL NOT NULL,
+    value  ANY NOT NULL,                 -- a whole number stays one
     PRIMARY KEY (name, labels)
 ) STRICT;
 

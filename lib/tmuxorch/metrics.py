@@ -5,9 +5,8 @@ from __future__ import annotations
 from itertools import product
 
 from .health import HELD, STUCK
-from .project import SIZES
+from .project import ENDS, SIZES
 
-ENDS = ("completed", "failed", "cancelled")
 FAILED = ("refused", "typed", "unknown", "expired")
 FAULTS = (*STUCK, *HELD, "idle")
 

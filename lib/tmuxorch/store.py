@@ -25,6 +25,8 @@ LIVE = ("processing", "completing")  # every role should have its agent
 TERMINAL = ("completed", "failed", "cancelled")
 OPEN_MESSAGE = ("queued", "typing", "accepted", "held")
 KPI = ("kpi_failure", "kpi_intervention", "kpi_project", "kpi_login", "kpi_fault", "kpi_message")  # views with an `at`
+NO_NIGHT: dict = {"projects": [], "spans": [], "units": {name: [] for name in (*KPI, "agent_span")}, "holds": [],
+                  "people": [], "heartbeats": [], "screens": {}}  # fmt: skip
 MOUNTS = "/proc/self/mounts"
 # WAL and locks do not hold on these.
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "afs", "lustre", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
@@ -494,6 +496,28 @@ class Store:
         rows = {name: self.all(f"SELECT * FROM {name} WHERE coalesce(at, 1e12) >= ?", (since,)) for name in KPI}
         rows["agent_span"] = self.all("SELECT * FROM agent_span WHERE coalesce(until_at, 1e12) >= ?", (since,))
         return rows
+
+    def night(self, since: float) -> dict:
+        """What the report shows of a batch, but for what was over before `since` (`report.page`): the keys of NO_NIGHT."""
+        return {
+            "projects": self.projects(),
+            "spans": self.all("SELECT * FROM project_span WHERE coalesce(until_at, 1e12) >= ?", (since,)),
+            "units": self.units(since),
+            "holds": self.all_holds(),
+            "people": self.all(
+                """SELECT a.role, a.state, p.name, p.session_name, e.at, e.why
+                   FROM agent_health a JOIN project_queue p ON p.id = a.project_id AND p.status = 'processing'
+                   LEFT JOIN event e ON e.id = (SELECT max(id) FROM event WHERE kind = 'notice'
+                                                AND project_id = a.project_id AND role = a.role)
+                   WHERE a.needs_human ORDER BY a.project_id, a.id"""
+            ),
+            "heartbeats": self.all("SELECT * FROM heartbeat ORDER BY name, host"),
+            "screens": {row["project_id"]: row["screen"] for row in self.all(
+                """SELECT project_id, evidence ->> '$.screen' AS screen FROM event WHERE id IN
+                   (SELECT max(e.id) FROM event e JOIN project_queue p ON p.id = e.project_id AND p.status = 'failed'
+                    WHERE e.kind = 'end' GROUP BY e.project_id)"""
+            )},
+        }  # fmt: skip
 
     def samples(self) -> list[dict]:
         """The value of every counter and gauge: {name, labels, value}."""

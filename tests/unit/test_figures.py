@@ -82,8 +82,9 @@ def night(tmp_path):
 
 def fill(db):
     for number, (size, status) in PROJECTS.items():
-        fixed = {"name": "p", "agent": "stub", "roles": "r", "enqueued_at": 0, "session_name": "s", "completed_at": 1}
-        db.insert("project_queue", {"id": number, "size": size, "status": status, **fixed})
+        fixed = {"name": "p", "agent": "stub", "roles": "r", "enqueued_at": 0, "session_name": "s"}
+        db.insert("project_queue", {"id": number, "size": size, "status": status, **fixed,
+                                    "completed_at": None if status == "processing" else 1})  # fmt: skip
     for at, number, name, dest, actor in STATUS:
         event(db, "status", name, at, actor, project_id=number, dest=dest)
     for at, number, source, dest, looked in HEALTH:
