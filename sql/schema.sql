@@ -304,17 +304,17 @@ SELECT s.id AS event_id, s.project_id, s.role, s.state,
     p.since_at AS processing_at,
     CASE WHEN s.at >= p.since_at THEN max(0, s.at - s.looked_at) END AS unseen_s
 FROM seen s JOIN project_span p ON p.project_id = s.project_id AND p.status = 'processing'
-    AND p.since_at <= coalesce(s.next_at, 1e12) AND coalesce(p.until_at, 1e12) > s.at;
+    AND p.since_at < coalesce(s.next_at, 1e12) AND coalesce(p.until_at, 1e12) > s.at;
 
 CREATE VIEW kpi_failure AS
 WITH step AS (
-    SELECT project_id, at, dest, why, evidence, lead(at) OVER w AS next_at, lead(name) OVER w AS next_name,
+    SELECT project_id, at, name, why, evidence, lead(at) OVER w AS next_at, lead(name) OVER w AS next_name,
         lead(actor) OVER w AS next_actor
     FROM event WHERE kind = 'status' WINDOW w AS (PARTITION BY project_id ORDER BY id)
 )
 SELECT project_id, at, why, evidence, coalesce(next_name IN ('reinstate', 'recover'), 0) AS is_reversed,
     CASE WHEN next_name IN ('reinstate', 'recover') THEN next_at END AS reversed_at
-FROM step WHERE dest = 'failed' AND NOT coalesce(next_name = 'requeue' AND next_actor = 'tmo-start', 0);
+FROM step WHERE name = 'error' AND NOT coalesce(next_name = 'requeue' AND next_actor = 'tmo-start', 0);
 
 CREATE VIEW kpi_intervention AS
 SELECT coalesce(project_id, CAST(substr(coalesce(dest, source), 9) AS INTEGER)) AS project_id, at, kind, name, actor, why
@@ -329,7 +329,8 @@ SELECT p.id AS project_id, p.size, p.status,
     CASE WHEN p.status IN ('completed', 'failed', 'cancelled') THEN
         (SELECT max(at) FROM event WHERE project_id = p.id AND kind = 'status' AND dest = p.status) END AS at
 FROM project_queue p
-WHERE EXISTS (SELECT 1 FROM event WHERE project_id = p.id AND kind = 'status' AND dest NOT IN ('queued', 'cancelled'));
+WHERE EXISTS (SELECT 1 FROM event WHERE project_id = p.id AND kind = 'status'
+              AND name NOT IN ('enqueue', 'requeue', 'cancel', 'reinstate'));
 
 CREATE VIEW kpi_login AS
 SELECT id AS hold_id, name, since_at, released_at AS at, max(0, released_at - since_at) AS recover_s,
@@ -403,10 +404,9 @@ FROM event WHERE kind = 'message' AND dest IN ('refused', 'typed', 'unknown', 'e
 UNION ALL
 SELECT e.project_id, 'tmux_orch_projects_ended_total', json_object('size', p.size, 'status', e.dest), 1
 FROM event e JOIN project_queue p ON p.id = e.project_id
-WHERE e.kind = 'status' AND e.dest IN ('completed', 'failed', 'cancelled')
+WHERE e.kind = 'status' AND e.dest IN ('completed', 'failed', 'cancelled') AND e.name <> 'enqueue'
 UNION ALL
-SELECT project_id, 'tmux_orch_failures_reversed_total', '{}', 1
-FROM event WHERE kind = 'status' AND name IN ('reinstate', 'recover')
+SELECT project_id, 'tmux_orch_failures_reversed_total', '{}', 1 FROM kpi_failure WHERE is_reversed
 UNION ALL
 SELECT project_id, 'tmux_orch_interventions_total', '{}', 1
 FROM event WHERE (actor GLOB 'user/*' OR actor = 'sql')

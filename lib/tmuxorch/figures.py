@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-# What each figure should be: from the plan that this tool answers.
+# What a batch has to reach to be left alone at night.
 TARGETS = {
     "false_failure_rate": ("below", 0.05),
     "manual_intervention_rate": ("below", 0.02),

@@ -10,7 +10,7 @@ def text(families: list[dict]) -> str:
     try:
         from prometheus_client import CollectorRegistry, Metric, generate_latest
     except ImportError:
-        raise Error("no Python package 'prometheus_client' here: pip install 'tmuxorch[metrics]'") from None
+        raise Error("--prometheus needs the package prometheus_client: pip install 'tmuxorch[metrics]'") from None
 
     class Families:
         def collect(self) -> list[Metric]:

@@ -138,7 +138,7 @@ def counts(projects: list[dict]) -> list[dict]:
     groups = {"completed": 0, "failed": 0, "running": 0, "queued": 0, "cancelled": 0}
     for project in projects:
         groups[project["status"] if project["status"] in groups else "running"] += 1
-    return [{"name": name, "n": n, "share": round(100 * n / len(projects), 2)} for name, n in groups.items() if n]
+    return [{"name": name, "n": n} for name, n in groups.items() if n]
 
 
 def headline(projects: list[dict]) -> str:
@@ -200,7 +200,7 @@ class Scale:
         return next((step for step in STEPS if (self.last - self.first) / step <= TICKS), STEPS[-1])
 
     def ticks(self) -> list[dict]:
-        """The round local times in it: {left (per cent), text}; days are named where they begin or are far apart."""
+        """The round local times in it: {left (per cent), text}."""
         step, zone = self.step(), time.localtime(self.first).tm_gmtoff or 0
         at = math.ceil((self.first + zone) / step) * step - zone
         form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86400 else "%d %b"

@@ -165,6 +165,17 @@ def test_every_figure_of_the_night(night):
     assert found == WHOLE
 
 
+def test_what_another_system_failed_or_completed_counts_for_nothing(night):
+    before = told(night)
+    for number, (status, also) in enumerate((("failed", None), ("completed", None), ("completed", "reinstate")), 7):
+        fixed = {"name": "taken over", "agent": "stub", "roles": "r", "enqueued_at": 0, "completed_at": 1}
+        night.insert("project_queue", {"id": number, "size": "small", "status": status, **fixed})
+        event(night, "status", "enqueue", 5, "tmo-import", project_id=number, dest="failed" if also else status)
+        if also:
+            event(night, "status", also, 6, "user/ann", project_id=number, source="failed", dest=status)
+    assert told(night) == before
+
+
 def test_only_what_came_since_counts(night):
     found = told(night, 1000)
     assert {row["window"]["since_at"] for row in found.values()} == {1000}
