@@ -74,10 +74,17 @@ MESSAGES = [  # project, created, due, [(at, state)]
 def night(tmp_path):
     db = store.write(str(tmp_path / "task_queue.db"))
     with contextlib.closing(db.connection) as connection:
-        for row in db.all("SELECT name FROM sqlite_schema WHERE type = 'trigger'"):
-            connection.execute(f"DROP TRIGGER {row['name']}")  # only what is written here happened
+        drop_triggers(connection)
         fill(db)
         yield db
+
+
+def drop_triggers(connection):
+    """After this only what is written happened; the triggers' SQL."""
+    triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    return [sql for _, sql in triggers]
 
 
 def fill(db):

@@ -4,7 +4,7 @@ import contextlib
 import re
 
 import pytest
-from test_figures import fill
+from test_figures import drop_triggers, fill
 from tmuxorch import metrics, prometheus, store
 
 
@@ -14,12 +14,10 @@ def night(tmp_path):
     path = str(tmp_path / "task_queue.db")
     db = store.write(path)
     with contextlib.closing(db.connection) as connection:
-        triggers = db.all("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
-        for row in triggers:
-            connection.execute(f"DROP TRIGGER {row['name']}")
+        triggers = drop_triggers(connection)
         fill(db)
-        for row in triggers:
-            connection.execute(row["sql"])
+        for sql in triggers:
+            connection.execute(sql)
         yield db
 
 

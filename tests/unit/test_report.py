@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from test_figures import NOW, add_message, event, fill
+from test_figures import NOW, add_message, drop_triggers, event, fill
 from tmuxorch import figures, page, report, store
 
 HOSTILE = '<script>alert("x")</script> & \'"`{{ 7*7 }}'
@@ -17,8 +17,7 @@ HOSTILE = '<script>alert("x")</script> & \'"`{{ 7*7 }}'
 def db(tmp_path):
     made = store.write(str(tmp_path / "task_queue.db"))
     with contextlib.closing(made.connection) as connection:
-        for row in made.all("SELECT name FROM sqlite_schema WHERE type = 'trigger'"):
-            connection.execute(f"DROP TRIGGER {row['name']}")  # only what is written here happened
+        drop_triggers(connection)
         yield made
 
 
