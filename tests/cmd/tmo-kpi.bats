@@ -66,7 +66,7 @@ ended() {
     eventually $LONG came_back
     want 0 tmo-kpi
     [ "$(value fault_recovery_rate)" = 1/1 ]
-    out 'map(select(.name == "time_to_recover_p95_s.shell" or .name == "time_to_detect_p95_s.shell")) | length == 2 and all(.value > 0 and .value < 60)'
+    out 'map(select(.name == "time_to_recover_p95_s.shell" or .name == "time_to_detect_p95_s.shell")) | length == 2 and all(.value > 0 and .value < 600)'
     out 'map(select(.name == "delivery_rate"))[0] | .value == 1 and .n >= 2' # two briefings
     out 'map(select(.name == "health_pass_rate"))[0] | .value > 0 and .value < 1 and .numerator < .n'
 }

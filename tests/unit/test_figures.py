@@ -183,6 +183,27 @@ def test_what_another_system_failed_or_completed_counts_for_nothing(night):
     assert told(night) == before
 
 
+@pytest.mark.parametrize(
+    ("columns", "hand"),
+    [
+        ({"kind": "hold", "name": "hold", "actor": "user/ann", "dest": "project/3"}, True),
+        ({"kind": "hold", "name": "release", "actor": "user/ann", "source": "project/3"}, True),
+        ({"kind": "hold", "name": "hold", "actor": "user/ann", "dest": "agent/stub"}, False),
+        ({"kind": "hold", "name": "hold", "actor": "tmo-recover", "dest": "project/3"}, False),
+        ({"kind": "status", "name": "requeue", "actor": "sql", "dest": "queued", "project_id": 3}, True),
+        ({"kind": "status", "name": "requeue", "actor": "tmo-start", "dest": "queued", "project_id": 3}, False),
+        ({"kind": "message", "name": "queued", "actor": "user/ann", "dest": "queued", "project_id": 3}, True),
+        ({"kind": "message", "name": "held", "actor": "user/a", "source": "queued", "dest": "held", "project_id": 3}, False),
+        ({"kind": "message", "name": "queued", "actor": "3/developer", "dest": "queued", "project_id": 3}, False),
+        ({"kind": "message", "name": "queued", "actor": "user/ann", "dest": "queued"}, False),  # to a pane that is not ours
+        ({"kind": "done", "name": "done", "actor": "3/developer", "project_id": 3}, False),
+    ],
+)
+def test_what_is_a_hand_in_a_project(night, columns, hand):
+    night.insert("event", {"at": 950, **columns})
+    assert told(night)["manual_intervention_rate"]["numerator"] == 2 + hand
+
+
 def test_only_what_came_since_counts(night):
     found = told(night, 1000)
     assert {row["window"]["since_at"] for row in found.values()} == {1000}
