@@ -14,13 +14,13 @@ setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml
 	@dev/need tmux venv
 	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check 'libtmux>=0.46' 'psutil>=5.9'
+	$(VENV)/bin/pip install -q --disable-pip-version-check 'libtmux>=0.46' 'psutil>=5.9' 'jinja2>=3.1'
 	$(VENV)/bin/python -m compileall -q lib
 	@touch $@
 
 $(VENV)/tested: $(VENV)/ready
-	@dev/need bats shellcheck git jq
-	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build
+	@dev/need bats shellcheck git jq promtool
+	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build prometheus_client
 	@touch $@
 
 demo: setup
@@ -68,10 +68,10 @@ schema: setup
 # The tree below LIBDIR is this one, so that the commands find their library the same way; BINDIR links to it.
 install: setup
 	mkdir -p $(DESTDIR)$(LIBDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
-	cp -R bin cron lib sql $(DESTDIR)$(LIBDIR)
+	cp -R bin cron lib share sql $(DESTDIR)$(LIBDIR)
 	find $(DESTDIR)$(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --upgrade \
-		--target $(DESTDIR)$(LIBDIR)/lib 'libtmux>=0.46' 'psutil>=5.9'
+		--target $(DESTDIR)$(LIBDIR)/lib 'libtmux>=0.46' 'psutil>=5.9' 'jinja2>=3.1'
 	for f in $(DESTDIR)$(LIBDIR)/bin/*; do sed '1s|^#!/usr/bin/env python3|#!$(PYTHON)|' "$$f" >"$$f.new" && cat "$$f.new" >"$$f" && rm "$$f.new"; done
 	$(PYTHON) -m compileall -q $(DESTDIR)$(LIBDIR)/lib
 	for f in bin/*; do ln -sf ../lib/tmuxorch/$$f $(DESTDIR)$(BINDIR); done

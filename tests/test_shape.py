@@ -22,8 +22,9 @@ LIB = ROOT / "lib" / "tmuxorch"
 EDGE = {"", "cli", "errors", "config", "waiting"}
 DECISIONS = {
     "screen", "delivery", "auth", "health", "grace", "recovery", "completion", "project", "repair", "briefing", "reset",
+    "figures", "metrics", "report",
 }  # fmt: skip
-ADAPTERS = {"store", "tmux", "proc", "git", "agents"}  # a package is one home
+ADAPTERS = {"store", "tmux", "proc", "git", "agents", "prometheus", "page"}  # a package is one home
 STEPS = {"steps"}  # facts, a decision, an act and its record, for two or more commands
 STUB = {"stub"}  # the scripted agent: a program of its own
 
@@ -42,8 +43,9 @@ MAY = {
     "bin/tmo-stub-agent": {"stub"},
 }
 ABOUT_ROWS = {"is_agent"}  # of `cli` a step may know what a row is, and nothing of arguments, output and exit statuses
-HOMES = {"sqlite3": {"store"}, "psutil": {"proc"}, "libtmux": {"tmux"}}
-SLOW = {"psutil", "libtmux"}  # imported where they are used: most commands never do
+HOMES = {"sqlite3": {"store"}, "psutil": {"proc"}, "libtmux": {"tmux"}, "prometheus_client": {"prometheus"},
+         "jinja2": {"page"}}  # fmt: skip
+SLOW = {"psutil", "libtmux", "prometheus_client", "jinja2"}  # imported where they are used: most commands never do
 PURE = {  # what a decision may import: nothing that reads, writes, waits or asks the clock
     "__future__", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "json", "math",
     "os", "re", "string", "textwrap", "time", "typing", "unicodedata", "zlib", "zoneinfo",
@@ -433,6 +435,7 @@ def test_statuses(words, transitions, schema):
     assert {row[key] for row in transitions for key in ("source", "dest")} == words["status"]
     assert sorted(("queued", *store.RUNNING, *store.TERMINAL)) == sorted(words["status"])
     assert set(store.LIVE) < set(store.RUNNING)
+    assert project.ENDS == store.TERMINAL
     assert set(start.UNFINISHED) < set(store.RUNNING)
     assert listed(schema["project_queue_running"], "status") == set(store.RUNNING)
     assert listed(schema["project_status_changed"], "NEW.status") <= words["status"]

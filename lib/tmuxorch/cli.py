@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import math
@@ -16,7 +17,7 @@ from .errors import LATER, NO, OK, WRONG, Error
 
 __all__ = [
     "LATER", "NO", "OK", "WRONG", "Parser", "Rows", "emit", "inputs", "is_agent", "later", "number", "put", "run",
-    "say", "since",
+    "save", "say", "since",
 ]  # fmt: skip
 
 
@@ -82,6 +83,23 @@ def drop_output() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
+
+
+def save(path: str, text: str) -> None:
+    """Write a whole file at once: whoever reads it sees the old one or the new one, and a full disk leaves the old one."""
+    real = os.path.realpath(path)
+    replaces = os.path.isfile(real) or not os.path.exists(real)  # else a terminal or a pipe
+    new = f"{real}.{os.getpid()}" if replaces else real
+    try:
+        with open(new, "w", encoding="utf-8") as file:
+            file.write(text)
+        if replaces:
+            os.replace(new, real)
+    except OSError as error:
+        if replaces:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+        raise Error(f"cannot write '{path}': {error.strerror}") from None
 
 
 class Rows:

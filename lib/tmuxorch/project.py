@@ -26,6 +26,7 @@ WINDOWS = {
 }
 ALIASES = {"pm": "project_manager", "dev": "developer", "documentation_writer": "documentation", "reviewer": "code_reviewer"}
 SIZES = ("small", "medium", "large", "xlarge")
+ENDS = ("completed", "failed", "cancelled")
 STATED = re.compile(r"^\W*(?:project )?size\W*[:=]\W*(small|medium|large|xlarge|x-large)\b", re.I | re.M)
 ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+\S", re.M)
 

@@ -24,6 +24,9 @@ RUNNING = ("initializing", "authenticating", "setting_up", "processing", "comple
 LIVE = ("processing", "completing")  # every role should have its agent
 TERMINAL = ("completed", "failed", "cancelled")
 OPEN_MESSAGE = ("queued", "typing", "accepted", "held")
+KPI = ("kpi_failure", "kpi_intervention", "kpi_project", "kpi_login", "kpi_fault", "kpi_message")  # views with an `at`
+NO_NIGHT: dict = {"projects": [], "spans": [], "units": {name: [] for name in (*KPI, "agent_span")}, "holds": [],
+                  "people": [], "heartbeats": [], "screens": {}}  # fmt: skip
 MOUNTS = "/proc/self/mounts"
 # WAL and locks do not hold on these.
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "afs", "lustre", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
@@ -514,6 +517,48 @@ class Store:
                 (agent, directory, host(), result["checked_at"], json.dumps(result, ensure_ascii=False)),
             )
 
+    # -- figures
+
+    def units(self, since: float) -> dict[str, list[dict]]:
+        """What each KPI counts, by view: all rows that are not over before `since`."""
+        rows = {name: self.all(f"SELECT * FROM {name} WHERE coalesce(at, 1e12) >= ?", (since,)) for name in KPI}
+        rows["agent_span"] = self.all("SELECT * FROM agent_span WHERE coalesce(until_at, 1e12) >= ?", (since,))
+        return rows
+
+    def night(self, since: float) -> dict:
+        """What the report shows of a batch, but for what was over before `since` (`report.page`): the keys of NO_NIGHT."""
+        return {
+            "projects": self.projects(),
+            "spans": self.all("SELECT * FROM project_span WHERE coalesce(until_at, 1e12) >= ?", (since,)),
+            "units": self.units(since),
+            "holds": self.all_holds(),
+            "people": self.all(
+                """SELECT a.role, a.state, p.name, p.session_name, e.at, e.why
+                   FROM agent_health a JOIN project_queue p ON p.id = a.project_id AND p.status = 'processing'
+                   LEFT JOIN event e ON e.id = (SELECT max(id) FROM event WHERE kind = 'notice'
+                                                AND project_id = a.project_id AND role = a.role)
+                   WHERE a.needs_human ORDER BY a.project_id, a.id"""
+            ),
+            "heartbeats": self.all("SELECT * FROM heartbeat ORDER BY name, host"),
+            "screens": {row["project_id"]: row["screen"] for row in self.all(
+                """SELECT project_id, evidence ->> '$.screen' AS screen FROM event WHERE id IN
+                   (SELECT max(e.id) FROM event e JOIN project_queue p ON p.id = e.project_id AND p.status = 'failed'
+                    WHERE e.kind = 'end' GROUP BY e.project_id)"""
+            )},
+        }  # fmt: skip
+
+    def samples(self) -> list[dict]:
+        """The value of every counter and gauge: {name, labels, value}."""
+        rows = self.all("SELECT * FROM metric_counter UNION ALL SELECT * FROM metric_gauge")
+        return [{**row, "labels": decode(row["labels"])} for row in rows]
+
+    def buckets(self) -> dict[str, list[str]]:
+        """The upper bounds of each histogram's buckets, as its label `le` has them, in order."""
+        bounds: dict[str, list[str]] = {}
+        for row in self.all("SELECT name, label FROM metric_bucket ORDER BY name, le"):
+            bounds.setdefault(row["name"], []).append(row["label"])
+        return bounds
+
     # -- upkeep
 
     def check(self) -> list[dict]:
@@ -546,8 +591,14 @@ class Store:
     def forget(self, project_id: int, completed_at: float) -> bool:
         """Remove a project that still stands as it was listed, with its messages and events."""
         with self.transaction():
-            if not self.run("DELETE FROM project_queue WHERE id = ? AND completed_at = ?", (project_id, completed_at)):
+            if not self.one("SELECT id FROM project_queue WHERE id = ? AND completed_at = ?", (project_id, completed_at)):
                 return False
+            self.run(  # no counter goes down
+                """INSERT INTO metric_kept SELECT name, labels, sum(value) FROM metric_count WHERE project_id = ?
+                   GROUP BY name, labels ON CONFLICT (name, labels) DO UPDATE SET value = value + excluded.value""",
+                (project_id,),
+            )
+            self.run("DELETE FROM project_queue WHERE id = ?", (project_id,))
             self.run("DELETE FROM event WHERE project_id = ?", (project_id,))
         self.event("prune", "prune", "tmo-prune", project_id=project_id)
         return True

@@ -82,7 +82,7 @@ mode() { stat -c %a "$1" 2>/dev/null || stat -f %Lp "$1"; }
 
 @test 'before there is a database, readers print no rows and make none' {
     local command
-    for command in tmo-project tmo-ls tmo-grace tmo-log 'tmo-repair-db --check' tmo-hold tmo-fmt; do
+    for command in tmo-project tmo-ls tmo-grace tmo-log tmo-kpi tmo-metrics 'tmo-metrics --prometheus' 'tmo-repair-db --check' tmo-hold tmo-fmt; do
         # shellcheck disable=SC2086 # a command and its words
         want 0 $command </dev/null
         nothing
@@ -188,7 +188,7 @@ END
         exec 8<&- # now 9 is a pipe that nobody reads any more
         usual "$command"
         case $command in
-        tmo-ls | tmo-grace | tmo-log | tmo-brief | tmo-fmt) want_broken 141 ;; # as if by SIGPIPE
+        tmo-ls | tmo-grace | tmo-log | tmo-kpi | tmo-metrics | tmo-report | tmo-brief | tmo-fmt) want_broken 141 ;; # as if by SIGPIPE
         *) want_broken 0 ;;
         esac
         exec 9>&-
@@ -288,7 +288,7 @@ want_broken() {
         directory) mkdir "$TMO_DB" ;;
         newer) sql 'PRAGMA user_version = 999' ;;
         esac
-        for command in tmo-project tmo-ls tmo-grace tmo-log tmo-brief tmo-repair-db $WRITERS; do
+        for command in tmo-project tmo-ls tmo-grace tmo-log tmo-kpi tmo-metrics tmo-report tmo-brief tmo-repair-db $WRITERS; do
             usual "$command"
             [ "$command" != tmo-enqueue ] || words=(tmo-enqueue -p "$W/one" "$W/one.md")
             want 2 "${words[@]}" </dev/null
@@ -312,7 +312,7 @@ want_broken() {
         } 3>&- &
         pids+=($!)
     done
-    for command in tmo-project tmo-ls tmo-grace tmo-log tmo-brief; do
+    for command in tmo-project tmo-ls tmo-grace tmo-log tmo-kpi tmo-metrics tmo-report tmo-brief; do
         usual "$command"
         want 0 "${words[@]}"
         [ -s "$W/out" ] || fail "$command prints nothing"
@@ -336,7 +336,7 @@ want_broken() {
         want 2 env "PATH=$BIN:$W/bin" $words
         says "${words%% *}" 'cannot find tmux on PATH'
     done
-    for words in tmo-project tmo-grace tmo-log 'tmo-hold project/9' 'tmo-send -q 1/developer hello' 'tmo-brief developer' tmo-crontab; do
+    for words in tmo-project tmo-grace tmo-log tmo-kpi tmo-metrics tmo-report 'tmo-hold project/9' 'tmo-send -q 1/developer hello' 'tmo-brief developer' tmo-crontab; do
         # shellcheck disable=SC2086
         want 0 env "PATH=$BIN:$W/bin" $words
     done
@@ -429,7 +429,7 @@ delivered() {
     out '.[0].directory == $w + "/größer 漢字" and .[0].role == "developer"' --arg w "$W"
     want 0 "${bare[@]}" "$BIN/tmo-send" 1/developer 'schöne Grüße ✓'
     out '.[0].state == "submitted" or .[0].state == "accepted"'
-    for words in tmo-deliver tmo-health tmo-authcheck tmo-recover tmo-grace tmo-log tmo-hold tmo-prune tmo-crontab 'tmo-repair-db --check' 'tmo-brief -p 1 developer'; do
+    for words in tmo-deliver tmo-health tmo-authcheck tmo-recover tmo-grace tmo-log tmo-kpi tmo-metrics tmo-report tmo-hold tmo-prune tmo-crontab 'tmo-repair-db --check' 'tmo-brief -p 1 developer'; do
         # shellcheck disable=SC2086 # a command and its words
         (cd "$W/größer 漢字" && want 0 "${bare[@]}" "$BIN/"$words && silent)
     done
@@ -449,7 +449,7 @@ completed_bare() {
     local RUN=x command bad
     for bad in 'no_such_key = 1' 'max_running = "four"' 'confirm_s = nan' 'grace.tiny = 5' 'roles = [' ; do
         echo "$bad" >"$TMO_CONFIG"
-        for command in tmo-project tmo-ls tmo-grace tmo-log tmo-brief tmo-repair-db tmo-crontab $WRITERS; do
+        for command in tmo-project tmo-ls tmo-grace tmo-log tmo-kpi tmo-metrics tmo-report tmo-brief tmo-repair-db tmo-crontab $WRITERS; do
             usual "$command"
             want 2 "${words[@]}" </dev/null
             says "$command" "$TMO_CONFIG"

@@ -7,7 +7,7 @@ in_its_pane() { env TMO_PROJECT=1 TMO_ROLE=developer "TMO_RUN=$(sql 'SELECT run 
 @test 'an agent says in its pane that it is done: an event, and nothing is moved' {
     idle_agent shop
     want 0 in_its_pane tmo-done -m 'the shop is open'
-    keys id at kind name project_id role pane_id run message_id actor source dest why evidence
+    keys id at kind name project_id role pane_id run message_id actor source dest why evidence looked_at
     out '.[0] | .kind == "done" and .project_id == 1 and .role == "developer" and .actor == "1/developer"
         and .why == "the shop is open" and .run == $run' --arg run "$(sql 'SELECT run FROM agent_health')"
     status_is 1 processing

@@ -14,7 +14,7 @@ setup() {
 @test 'an event a row, the oldest first' {
     want 0 tmo-log
     silent
-    keys id at kind name project_id role pane_id run message_id actor source dest why evidence
+    keys id at kind name project_id role pane_id run message_id actor source dest why evidence looked_at
     out 'map(.id) == [1, 2, 3, 4] and map(.name) == ["enqueue", "enqueue", "cancel", "hold"]'
     out 'all(.at > 1.6e9) and (map(.at) | . == sort)'
 }

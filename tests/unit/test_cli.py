@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import stat
 import subprocess
 import sys
 
@@ -253,3 +255,34 @@ def test_later(text, moment):
 def test_what_is_no_time_to_come_is_an_error(text):
     with pytest.raises(Error, match="is no time"):
         cli.later(text, NOW)
+
+
+# Whole files
+
+
+def test_a_file_is_replaced_at_once_or_stays_as_it_was(tmp_path):
+    path = tmp_path / "out"
+    cli.save(str(path), "old")
+    (tmp_path / "link").symlink_to(path)
+    cli.save(str(tmp_path / "link"), "new ü")
+    assert path.read_text(encoding="utf-8") == "new ü"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))  # a full disk
+    try:
+        with pytest.raises(Error, match="cannot write '.*/out': File too large"):
+            cli.save(str(path), "newer")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text(encoding="utf-8") == "new ü"
+    with pytest.raises(Error, match="cannot write"):
+        cli.save(str(tmp_path), "a directory")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["link", "out"]
+
+
+def test_what_is_no_regular_file_is_written_to_as_it_is(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    cli.save(str(tmp_path / "pipe"), "rows")
+    assert os.read(reader, 100) == b"rows"
+    os.close(reader)
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)

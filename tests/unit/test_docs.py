@@ -8,7 +8,7 @@ import sys
 import tomllib
 
 import pytest
-from tmuxorch import agents, briefing, config, health, project, store
+from tmuxorch import agents, briefing, config, figures, health, metrics, project, store
 from tmuxorch.stub import script
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -138,6 +138,30 @@ def test_the_whole_page_has_each_column(whole, db):
         written = section(part, table, "Ss")
         names = items(written, "Va") or re.findall(r"^\.Va (\w+)", written, re.M)
         assert sorted(names) == sorted(columns), table
+
+
+def test_the_whole_page_has_each_view_and_its_columns(whole, db):
+    part = section(whole, "VIEWS")
+    views = [row["name"] for row in db.all("SELECT name FROM sqlite_master WHERE type = 'view'")]
+    assert sorted(re.findall(r"^\.Ss (\w+)$", part, re.M)) == sorted(views)
+    for view in views:
+        columns = [row["name"] for row in db.all(f"PRAGMA table_info({view})")]
+        assert sorted(items(section(part, view, "Ss"), "Va")) == sorted(columns), view
+
+
+def test_tmo_kpi_names_each_figure_and_its_target():
+    lines = re.findall(r"^\.It Li (.+)$", section(text("man", "tmo-kpi.1"), "FIGURES"), re.M)
+    named = [word for line in lines for word in re.split(r" No |, | , ", line.partition(" No ")[0])]
+    assert set(named) == {row["name"] for row in figures.figures(store.NO_NIGHT["units"], None, 0)}
+    targets = dict(re.findall(r"(\w+) No \((.*)\)", "\n".join(lines)))
+    assert {name: f"{bound} {target:g}" for name, (bound, target) in figures.TARGETS.items()} == {
+        name: words.removeprefix("p95 ") for name, words in targets.items()
+    }
+
+
+def test_tmo_metrics_names_each_metric_with_its_type():
+    rows = re.findall(r"^\.It Li (\w+) Pq (\w+)", section(text("man", "tmo-metrics.1"), "METRICS"), re.M)
+    assert rows == [(name, kind) for name, (kind, *_) in metrics.METRICS.items()]
 
 
 def vocabulary(db, table, column):
