@@ -18,6 +18,7 @@ work_for_all() {
     enqueue next -n ended
     want 0 tmo-project -E cancel "$ID"
     want 0 tmo-send -q 1/developer 'a word'
+    want 0 tmo-hold agent/other
     RUN=$(sql 'SELECT run FROM agent_health WHERE project_id = 1')
     want 0 tmo-ls
     cp "$W/out" "$W/rows"

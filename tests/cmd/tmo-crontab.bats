@@ -12,7 +12,7 @@ load ../helper
     grep -qx "TMO_STUB_HOME=\"$TMO_STUB_HOME\"" "$W/out"
     grep -qx 'LANG="C.UTF-8"' "$W/out"
     [ "$(grep -c '^PATH=' "$W/out")" -eq 1 ]
-    for name in start deliver watch complete; do grep -qx "\* \* \* \* \* $BIN/tmo-crontab --run $name" "$W/out"; done
+    for name in start deliver watch complete notify; do grep -qx "\* \* \* \* \* $BIN/tmo-crontab --run $name" "$W/out"; done
     grep -qx "17 4 \* \* \* $BIN/tmo-crontab --run nightly" "$W/out"
     ! grep -Evq '^#|^[A-Z_]+="[^"]*"$|^(\S+ ){5}\S' "$W/out" || fail 'a line that no crontab knows'
     [ ! -e "$W/state" ]
@@ -58,12 +58,12 @@ load ../helper
     nothing
     silent
     status_is 1 processing
-    for name in deliver watch complete nightly; do
+    for name in deliver watch complete notify nightly; do
         want 0 tmo-crontab --run $name
         nothing
         silent
     done
-    [ "$(sql 'SELECT count(*) FROM heartbeat WHERE status = 0 AND finished_at >= started_at')" -eq 5 ]
+    [ "$(sql 'SELECT count(*) FROM heartbeat WHERE status = 0 AND finished_at >= started_at')" -eq 6 ]
 }
 
 @test '--run tells what went wrong on stderr, and keeps the status' {
