@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tmuxorch import __version__, agents, config, delivery, health, project, recovery, store
+from tmuxorch import __version__, agents, config, delivery, health, project, recovery, schedule, store
 from tmuxorch.steps import judging, start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +22,7 @@ LIB = ROOT / "lib" / "tmuxorch"
 EDGE = {"", "cli", "errors", "config", "waiting"}
 DECISIONS = {
     "screen", "delivery", "auth", "health", "grace", "recovery", "completion", "project", "repair", "briefing", "reset",
-    "notify", "doctor",
+    "notify", "schedule", "doctor",
 }  # fmt: skip
 ADAPTERS = {"store", "tmux", "proc", "git", "shell", "agents"}  # a package is one home
 STEPS = {"steps"}  # facts, a decision, an act and its record, for two or more commands
@@ -382,11 +382,7 @@ def test_a_cron_file_is_a_pipeline_of_commands_and_nothing_else(path):
 
 
 def test_every_cron_file_has_its_line_and_every_line_its_file():
-    tree = ast.parse((ROOT / "bin" / "tmo-crontab").read_text())
-    (lines,) = [
-        node.value for node in tree.body if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "LINES"
-    ]
-    assert {f"tmo-cron-{name}" for name in ast.literal_eval(lines)} == {path.name for path in CRON}
+    assert {f"tmo-cron-{name}" for name in schedule.LINES} == {path.name for path in CRON}
 
 
 # Words: the states in SQL and in Python are one list

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# tmo-crontab - print this installation's crontab lines
+# tmo-crontab - print this installation's crontab lines, or write them as timers for systemd
 load ../helper
 
 @test 'the lines: the environment as it is now, and one entry a pipeline' {
@@ -105,4 +105,52 @@ beating() { [ "$(sql "SELECT count(*) FROM heartbeat WHERE name = 'watch' AND fi
         says tmo-crontab
         nothing
     done
+}
+
+@test '--systemd: timers and services that systemd takes, with the environment as it is now' {
+    command -v systemd-analyze >/dev/null || skip 'no systemd here'
+    mkdir -m 700 "$W/run"
+    export XDG_RUNTIME_DIR=$W/run
+    MAILTO=me want 0 tmo-crontab --systemd "$W/units"
+    silent
+    for name in start deliver watch complete notify nightly; do
+        [ -e "$W/units/tmuxorch-$name.service" ] && [ -e "$W/units/tmuxorch-$name.timer" ] || fail "$name has no units"
+    done
+    systemd-analyze --user --man=no verify "$W"/units/* 2>"$W/err"
+    silent
+    unit=$W/units/tmuxorch-start.service
+    grep -qx "ExecStart=/usr/bin/env \"$BIN/tmo-crontab\" --run start" "$unit"
+    grep -qx "Environment=\"TMO_DB=$TMO_DB\"" "$unit"
+    grep -qx 'SuccessExitStatus=1 75' "$unit"
+    grep -qx 'KillMode=process' "$unit" # else the tmux server that it starts would be killed behind it
+    ! grep -q MAILTO "$unit" || fail 'mail is for cron'
+    grep -q '^systemctl --user enable --now tmuxorch-start.timer ' "$W/out"
+    for timer in "$W"/units/*.timer; do
+        grep -qF "${timer##*/}" "$W/out"
+        systemd-analyze calendar "$(sed -n 's/^OnCalendar=//p' "$timer")" >/dev/null
+    done
+    grep -qx 'OnCalendar=\*-\*-\* 04:17:00' "$W/units/tmuxorch-nightly.timer"
+    want 0 tmo-crontab --systemd "$W/units" # a second time they are written anew
+}
+
+@test '--systemd: an installation at an odd place, and one that cannot be written' {
+    command -v systemd-analyze >/dev/null || skip 'no systemd here'
+    odd=$W/"it's 100% \\ odd"
+    mkdir -m 700 "$W/run" "$odd"
+    cp -R "$ROOT/bin" "$ROOT/cron" "$ROOT/lib" "$ROOT/sql" "$odd"
+    TMO_DB="$odd/x.db" "$odd/bin/tmo-crontab" --systemd "$W/units" >/dev/null
+    XDG_RUNTIME_DIR=$W/run systemd-analyze --user --man=no verify "$W"/units/* 2>"$W/err"
+    silent
+    : >"$W/file"
+    want 2 tmo-crontab --systemd "$W/file"
+    says tmo-crontab "$W/file"
+    nothing
+}
+
+@test 'MAILTO is kept where it is set, and the lines are for sh' {
+    want 0 tmo-crontab
+    ! grep -q MAILTO "$W/out" || fail 'the MAILTO that stands before is changed'
+    grep -qx 'SHELL="/bin/sh"' "$W/out"
+    MAILTO=me@example.org want 0 tmo-crontab
+    grep -qx 'MAILTO="me@example.org"' "$W/out"
 }
