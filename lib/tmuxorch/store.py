@@ -534,6 +534,14 @@ class Store:
             found.append({"kind": "space", "reason": f"only {disk.f_bavail * disk.f_frsize >> 20} MiB are free"})
         return found
 
+    def newest_at(self) -> float | None:
+        """The latest time of an event or a look at an agent, None before the first."""
+        row = self.one(
+            """SELECT max(coalesce((SELECT max(at) FROM event), 0),
+                          coalesce((SELECT max(last_health_check_at) FROM agent_health), 0)) AS at"""
+        )
+        return row["at"] or None if row else None
+
     def old_projects(self, before: float) -> list[dict]:
         """Terminal projects that ended before, and that nothing waits for: how much they take, and their runs."""
         rows = self.all(

@@ -91,6 +91,7 @@ mode() { stat -c %a "$1" 2>/dev/null || stat -f %Lp "$1"; }
     done
     want 0 tmo-brief developer
     want 0 tmo-crontab
+    want 0 tmo-doctor
     [ ! -e "$W/state" ] || fail 'a reader made the state directory'
 }
 
@@ -189,7 +190,7 @@ END
         exec 8<&- # now 9 is a pipe that nobody reads any more
         usual "$command"
         case $command in
-        tmo-ls | tmo-grace | tmo-log | tmo-brief | tmo-fmt) want_broken 141 ;; # as if by SIGPIPE
+        tmo-ls | tmo-grace | tmo-log | tmo-brief | tmo-doctor | tmo-fmt) want_broken 141 ;; # as if by SIGPIPE
         *) want_broken 0 ;;
         esac
         exec 9>&-
