@@ -22,7 +22,7 @@ LIB = ROOT / "lib" / "tmuxorch"
 EDGE = {"", "cli", "errors", "config", "waiting"}
 DECISIONS = {
     "screen", "delivery", "auth", "health", "grace", "recovery", "completion", "project", "repair", "briefing", "reset",
-    "notify", "schedule", "doctor",
+    "notify", "schedule", "doctor", "table",
 }  # fmt: skip
 ADAPTERS = {"store", "tmux", "proc", "git", "shell", "agents"}  # a package is one home
 STEPS = {"steps"}  # facts, a decision, an act and its record, for two or more commands
