@@ -147,6 +147,13 @@ beating() { [ "$(sql "SELECT count(*) FROM heartbeat WHERE name = 'watch' AND fi
     nothing
 }
 
+@test 'without a locale here the lines have one all the same' {
+    LANG='' want 0 tmo-crontab
+    grep -qx 'LANG="C.UTF-8"' "$W/out"
+    LANG='' LC_ALL=de_DE.UTF-8 want 0 tmo-crontab
+    ! grep -q '^LANG=' "$W/out" || fail 'LANG is made up beside LC_ALL'
+}
+
 @test 'MAILTO is kept where it is set, and the lines are for sh' {
     want 0 tmo-crontab
     ! grep -q MAILTO "$W/out" || fail 'the MAILTO that stands before is changed'

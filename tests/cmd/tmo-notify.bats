@@ -62,7 +62,7 @@ told() { [ "$(texts | wc -l)" -eq "$1" ]; }
     says tmo-notify "'notify_on' should hold only needs_human, failed"
 }
 
-@test 'a login that is missing is told once, however many projects wait for it; an agent that is given up is told' {
+@test 'a login that is missing is told once, however many projects wait for it' {
     told_by "cat >>$W/told"
     tmo-stub-agent auth logout
     for name in one two three; do project $name && enqueue $name; done
@@ -73,10 +73,29 @@ told() { [ "$(texts | wc -l)" -eq "$1" ]; }
     want 0 tmo-hold -w 'my own' all # by hand: whoever did it knows
     want 0 tmo-notify
     told 1
-    sql "INSERT INTO agent_health (project_id, role, agent, host, needs_human) VALUES (1, 'developer', 'stub', 'h', 1)"
-    sql "INSERT INTO event (at, kind, name, project_id, role, actor, why) VALUES (1800000000, 'notice', 'needs_human', 1, 'developer', 'tmo-recover', '3 nudges in vain')"
+}
+
+@test 'an agent that waits for an answer is told by the cron lines, once' {
+    told_by "cat >>$W/told"
+    setting agents.stub.args '["--start-s", "0.1", "--permission-mode", "manual"]'
+    running asks 'ask touch PWNED'
+    minutes_until $LONG told 1
+    texts | grep -q 'project 1 (asks), developer needs a person: .*permission'
+    jq -e '.kind == "notice" and .role == "developer" and .pane_id == "%0"' "$W/told" >/dev/null
+    minute
+    minute
+    told 1
+}
+
+@test 'what is removed with its project is not told, and leaves nothing behind' {
+    told_by "cat >>$W/told"
+    setting notify_after_s 3600
+    fails shop
+    want 0 tmo-prune -d 0
+    [ "$(sql 'SELECT count(*) FROM notification')" -eq 0 ]
+    want 0 tmo-repair-db --check
     want 0 tmo-notify
-    texts | tail -1 | grep -q 'project 1 (one), developer needs a person: 3 nudges in vain'
+    nothing
 }
 
 @test 'what is over is not told, the same is not told again, and nothing is told too early' {

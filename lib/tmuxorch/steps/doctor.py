@@ -59,8 +59,8 @@ def run(name: str, check: Callable[[], list[dict]], found: dict[str, list[dict]]
     except Error as error:
         wrong = name in ASKED and not isinstance(error, Later)
         found[name] = [row(name, False if wrong else None, str(error), "mend that first")]
-    except OSError as error:
-        found[name] = [row(name, None, f"{error.strerror or error}", "mend that first")]
+    except (OSError, ImportError) as error:
+        found[name] = [row(name, None, str(error), "mend that first")]
 
 
 def settings(environ: dict) -> tuple[Config, dict]:
