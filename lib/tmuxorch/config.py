@@ -83,6 +83,11 @@ class Config(dict):
         self.socket = os.path.abspath(socket) if "/" in socket else socket
         self.environ = environ
 
+    def server(self) -> str:
+        """The tmux socket that is meant here: inside a tmux that one's; empty for the default one."""
+        around = self.environ.get("TMUX", "").split(",")[0]
+        return self.socket or ("" if os.path.basename(around) == "default" else around)
+
     def agent(self, name: str) -> dict:
         """The user's [agents.NAME] table, empty when there is none."""
         return self["agents"].get(name, {})

@@ -61,7 +61,7 @@ state() { find "$W/state" -type f ! -name '*-shm' ! -name '*-wal' -exec cksum {}
     is schedule false 'nothing runs by itself'
     out 'map(select(.ok == false and .fix == null)) == []'
     is database true 'none yet'
-    is line/watch null 'has not run yet'
+    is line null 'none has run yet'
     [ ! -e "$W/state" ]
     PATH=$W/bin:$PATH want 0 tmo-doctor
 }

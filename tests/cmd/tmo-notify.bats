@@ -199,6 +199,7 @@ told() { [ "$(texts | wc -l)" -eq "$1" ]; }
     sql "UPDATE event SET at = at - 86401"
     want 0 tmo-notify
     out 'map(.notify.state) == ["failed", "skipped"]'
+    grep -q 'event 2 could not be told for a day: tmuxorch on .* project 1 (one) failed' "$W/err"
 }
 
 @test '-n runs and changes nothing' {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -20,15 +21,8 @@ from .logins import Logins
 
 ASK_S = 6.0  # the longest wait for one program's answer
 CHECK_S = 20.0  # and for a check; a dead network mount answers nobody, ever
-
-
-ALARMED = (
-    "libraries",
-    "tmux",
-    "tmux_server",
-    "agents",
-)  # they bound their waits by an alarm, which only the main thread has
-
+# They bound their waits by an alarm, which only the main thread has.
+ALARMED = ("libraries", "tmux", "tmux_server", "agents")
 ASKED = {"tmux", "tmux_server", "agents", "database"}  # where an error is the answer; elsewhere it hides it
 
 
@@ -122,17 +116,14 @@ class Doctor:
     def tmux_server(self) -> list[dict]:
         """Whether it answers, and what agents inherit from it; before there is one, from us."""
         tmux = self.tmux_()
+        limits = doctor.limits(*proc.limits(), "this shell")
         try:
             pid = int(tmux.call("display-message", "-p", "#{pid}"))
             history = int(tmux.call("show-options", "-gv", "history-limit"))
         except NoServer:
-            return [
-                row("tmux_server", True, "none runs yet; tmo-start makes one"),
-                *doctor.limits(*proc.limits(), "this shell"),
-            ]
+            return [row("tmux_server", True, "none runs yet; tmo-start makes one"), *limits]
         except Later as error:
-            fix = "see what it does: a stopped or busy server moves no agent"
-            return [row("tmux_server", False, str(error), fix), *doctor.limits(*proc.limits(), "this shell")]
+            return [row("tmux_server", False, str(error), "see what it does: one that is stopped moves no agent"), *limits]
         answers = row("tmux_server", True, f"the one with the pid {pid} answers")
         return [answers, doctor.history(history), *doctor.limits(*proc.limits(pid), "the tmux server")]
 
@@ -152,45 +143,33 @@ class Doctor:
     def projects(self) -> list[dict]:
         """A row for each trouble of a project that waits or runs, and one a kind where there is none."""
         todo = self.unfinished()
-        found = [
-            trouble
-            for project in todo
-            for trouble in (self.directory(project), self.trust(project), verify(project))
-            if trouble
-        ]
-        for check, words in (("directory", "are there"), ("trust", "are trusted"), ("verify", "can be run")):
-            if not any(one["check"].startswith(check + "/") for one in found):
-                what = {"trust": "directories", "directory": "directories and specs", "verify": "verify commands"}[check]
-                found.append(row(check, True, f"the {what} of {len(todo)} projects {words}"))
+        read = functools.cache(login.read_config)  # an agent's config may be large, and the projects many
+        looks = {
+            "directory": ("directories and specs of {} projects are there", directory),
+            "trust": ("directories of {} projects are trusted", lambda project: self.trust(project, read)),
+            "verify": ("verify commands of {} projects can be run", verify),
+        }
+        found = []
+        for check, (words, look) in looks.items():
+            troubles = [trouble for trouble in map(look, todo) if trouble]
+            found += troubles or [row(check, True, f"the {words.format(len(todo))}")]
         return found
 
-    def directory(self, project: dict) -> dict | None:
-        for path, use in ((project["project_path"], os.W_OK | os.X_OK), (project["spec_path"], os.R_OK)):
-            if not path or not os.access(path, use):
-                why = f"cannot use '{path}'" if path and os.path.exists(path) else f"cannot find '{path}'"
-                return row(
-                    f"directory/{project['id']}", False, why, f"bring it back, or tmo-project -E cancel {project['id']}"
-                )
-        return None
-
-    def trust(self, project: dict) -> dict | None:
+    def trust(self, project: dict, read: Callable[[str], dict | None]) -> dict | None:
         """With `trust = "given"` tmo-start gives it, if it can write the agent's config."""
-        profile, environ = agents.profile(self.config, project["agent"]), self.config.environ
+        profile, environ, check = (
+            agents.profile(self.config, project["agent"]),
+            self.config.environ,
+            f"trust/{project['id']}",
+        )
         path = login.config_path(profile, environ, agents.home(profile, environ))
-        trusted = login.trusted(profile, login.read_config(path), project["project_path"] or "/")
-        if trusted or (trusted is False and self.config["trust"] == "given"):
+        trusted = login.trusted(profile, read(path), project["project_path"] or "/")
+        if trusted is None:
+            return row(check, False, f"'{path}' cannot be read", "mend that file")
+        if trusted or self.config["trust"] == "given":
             return None
-        why = (
-            f"'{path}' cannot be read"
-            if trusted is None
-            else f"{project['agent']} does not trust '{project['project_path']}'"
-        )
-        fix = (
-            f"mend '{path}'"
-            if trusted is None
-            else f'run {profile["command"][0]} there once and accept, or set trust = "given"'
-        )
-        return row(f"trust/{project['id']}", False, why, fix)
+        fix = f'run {profile["command"][0]} there once and accept, or set trust = "given"'
+        return row(check, False, f"{project['agent']} does not trust '{project['project_path']}'", fix)
 
     def permissions(self) -> list[dict]:
         found = []
@@ -200,10 +179,8 @@ class Doctor:
             if profile["skip_permissions"] and needed and os.getuid() == 0:
                 given = profile["env"].get(needed) or self.config.environ.get(needed)
                 fix = f'set {needed} = "1" in [agents.{profile["name"]}.env], or run as another user'
-                why = f"as root it refuses to skip permissions without {needed}"
-                found.append(
-                    row(f"root/{profile['name']}", given in ("1", "true"), f"{needed} is set" if given else why, fix)
-                )
+                why = f"{needed} is set" if given else f"as root it refuses to skip permissions without {needed}"
+                found.append(row(f"root/{profile['name']}", given in ("1", "true"), why, fix))
         if self.config["dialog"]["permission"] == "accept":
             found.append(row("permissions", True, "each question of an agent is answered with yes ([dialog] permission)"))
         return found
@@ -228,10 +205,8 @@ class Doctor:
         names = ", ".join(f"{hold['name']} ({hold['why'] or hold['cause']})" for hold in holds)
         found = [row("holds", not holds, f"held: {names}" if holds else "nothing is held", "tmo-hold -r NAME")]
         if self.config["observe"] or not self.config["enabled"]:
-            return [
-                *found,
-                row("rollout", False, "observe is on, or enabled is 0: nothing is acted on", "change the settings"),
-            ]
+            why = "observe is on, or enabled is 0: nothing is acted on"
+            return [*found, row("rollout", False, why, "change the settings")]
         return [*found, row("rollout", True, f"{self.config['enabled']} % of the projects are acted on")]
 
     # -- what runs by itself
@@ -263,7 +238,7 @@ class Doctor:
         here = {word: shutil.which(word, path=self.config.environ.get("PATH")) for word in (*words, "tmux", "git")}
         cron = {word: shutil.which(word, path=there.get("PATH", "/usr/bin:/bin")) for word in here}
         other = Config(self.config, {"HOME": self.config.environ.get("HOME", "/"), **there})
-        views = [{"database": one.db, "tmux server": one.socket, "config file": one.file} for one in (self.config, other)]
+        views = [{"database": one.db, "tmux server": one.server(), "config file": one.file} for one in (self.config, other)]
         return [doctor.programs(here, cron), doctor.environment(*views)]
 
     def beats(self) -> list[dict]:
@@ -272,6 +247,8 @@ class Doctor:
 
     def lines(self) -> list[dict]:
         beats = {beat["name"]: beat for beat in self.beats()}
+        if not beats:
+            return [row("line", None, "none has run yet", "tmo-crontab --run start, and so on, does one line's work now")]
         return [doctor.last_run(name, when, beats.get(name), store.now()) for name, when in schedule.LINES.items()]
 
     # -- the database and the machine
@@ -317,8 +294,16 @@ class Doctor:
 
     def notify(self) -> list[dict]:
         if not self.config["notify_command"]:
-            return [row("notify", True, "no notify_command is set: you look yourself (tmo-log -k notice)")]
+            return [row("notify", True, "nobody is told of trouble: no notify_command is set")]
         return [row("notify", True, "a notify_command is set; tmo-notify --test tries it")]
+
+
+def directory(project: dict) -> dict | None:
+    for path, use in ((project["project_path"], os.W_OK | os.X_OK), (project["spec_path"], os.R_OK)):
+        if not path or not os.access(path, use):
+            why = f"cannot {'use' if path and os.path.exists(path) else 'find'} '{path}'"
+            return row(f"directory/{project['id']}", False, why, f"bring it back, or tmo-project -E cancel {project['id']}")
+    return None
 
 
 def verify(project: dict) -> dict | None:

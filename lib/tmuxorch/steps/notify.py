@@ -45,6 +45,7 @@ class Notifier:
         text, about = notify.text(event, reason, project, host()), notify.subject(event, reason)
         if at - event["at"] > notify.OLD_S:
             state = "failed" if notification["attempts"] else "skipped"
+            self.troubles.append(f"event {event['id']} could not be told for a day: {text}")
             return self.settle(event, reason, text, state, "it could not be told for a day", notification["attempts"])
         if notify.over(event, reason, project, agent, hold):
             return self.settle(event, reason, text, "skipped", "it was over before it was told")
