@@ -88,9 +88,9 @@ def schedule(lines: dict, crontab: list[str] | None, timers: list[str], gone: li
     return row("schedule", False, f"nothing runs {', '.join(missing)}", AGAIN)
 
 
-def daemon(running: list[str], beats: list[dict], now: float) -> dict:
+def daemon(running: set[str], beats: list[dict], now: float) -> dict:
     """Whether cron runs: `running` are the names of all processes, else a line ran lately."""
-    names = sorted(DAEMONS & set(running))
+    names = sorted(DAEMONS & running)
     if names:
         return row("cron", True, f"{names[0]} runs")
     if any(now - beat["started_at"] < MINUTE_LATE_S for beat in beats):

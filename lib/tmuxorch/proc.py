@@ -107,6 +107,20 @@ def open_files(pids: list[int]) -> list[str]:
     return [path for path in found if path.startswith("/")]
 
 
+def needs() -> None:
+    """Raises ImportError where psutil is not there."""
+    import psutil  # noqa: F401
+
+
+def running() -> set[str]:
+    """The names of all processes: of the process, and the base names of its first two words."""
+    if os.path.exists("/proc/self/stat"):
+        every = [one for name in os.listdir("/proc") if name.isdigit() and (one := read(int(name)))]
+    else:
+        every = list(psutil_map()[0].values())
+    return {word.rpartition("/")[2] for one in every for word in (one["name"], *one["argv"][:2])}
+
+
 def writers(path: str) -> list[dict]:
     """The other processes that have a file open for writing, as far as /proc tells and lets itself be read."""
     found = []

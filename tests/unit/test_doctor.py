@@ -1,5 +1,6 @@
 """What makes a night fail: the verdicts over facts, and the runner of the checks."""
 
+import subprocess
 import threading
 from itertools import pairwise
 
@@ -100,9 +101,9 @@ def test_the_schedule(crontab, timers, gone, ok, words):
 
 
 def test_the_daemon_by_its_process_or_its_work():
-    assert doctor.daemon(["sh", "cron"], [], NOW)["ok"]
-    assert doctor.daemon(["sh", "crontab"], [beat()], NOW)["ok"]
-    assert doctor.daemon(["sh", "crontab"], [beat(started_at=NOW - 600)], NOW)["ok"] is False
+    assert doctor.daemon({"sh", "cron"}, [], NOW)["ok"]
+    assert doctor.daemon({"sh", "crontab"}, [beat()], NOW)["ok"]
+    assert doctor.daemon({"sh", "crontab"}, [beat(started_at=NOW - 600)], NOW)["ok"] is False
 
 
 @pytest.mark.parametrize(
@@ -210,6 +211,16 @@ def test_who_writes_to_a_file(tmp_path):
     with open(path, "w"):
         assert proc.writers(path) == []  # we are not another process
     assert proc.writers("/nowhere") == []
+
+
+def test_what_runs():
+    with subprocess.Popen(["sleep", "603"]) as process:
+        try:
+            assert "sleep" in proc.running()
+        finally:
+            process.kill()
+    assert "no-such-program" not in proc.running()
+    proc.needs()
 
 
 def test_limits_of_a_process():

@@ -105,7 +105,7 @@ class Doctor:
     def libraries(self) -> list[dict]:
         try:
             self.tmux_().libtmux()
-            proc.psutil_map()
+            proc.needs()
         except ImportError as error:
             return [row("libraries", False, f"{error.name} is not there", "pip install libtmux psutil, or make setup")]
         return [row("libraries", True, "libtmux and psutil are there")]
@@ -219,8 +219,7 @@ class Doctor:
         gone = [path for path in lines["commands"] if not os.access(path, os.X_OK)]
         found = [doctor.schedule(schedule.LINES, lines["names"] if crontab else None, timers, gone)]
         if lines["names"]:
-            running = [name for one in proc.psutil_map()[0].values() for name in (one["name"], *map(base, one["argv"][:2]))]
-            found.append(doctor.daemon(running, self.beats(), store.now()))
+            found.append(doctor.daemon(proc.running(), self.beats(), store.now()))
         elif not timers:
             return found
         return [*found, *self.environment(lines["environ"] if lines["names"] else self.unit_environment())]
@@ -327,7 +326,3 @@ def existing(path: str) -> str:
     while not os.path.exists(path) and path != os.path.dirname(path):
         path = os.path.dirname(path)
     return path
-
-
-def base(word: str) -> str:
-    return word.rpartition("/")[2]
