@@ -225,6 +225,7 @@ told() { [ "$(texts | wc -l)" -eq "$1" ]; }
 }
 
 @test 'the recipes of the page reach their services' {
+    "$ROOT/dev/need" curl
     python3 -c 'import http.server, sys
 class Post(http.server.BaseHTTPRequestHandler):
     def do_POST(self):

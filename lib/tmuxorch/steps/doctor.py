@@ -128,8 +128,10 @@ class Doctor:
         return [answers, doctor.history(history), *doctor.limits(*proc.limits(pid), "the tmux server")]
 
     def git(self) -> list[dict]:
-        version = self.ask("git", "--version")
-        return [row("git", version is not None, version or "it does not answer, or is not on PATH", "install git")]
+        said = login.ask(["git", "--version"], "/", self.config.environ, ASK_S)
+        if "timeout" in said:
+            return [row("git", None, f"no answer within {ASK_S:g} s", "see what hangs")]
+        return [row("git", said.get("rc") == 0, said.get("text") or "it is not on PATH, or fails", "install git")]
 
     # -- agents and projects
 
