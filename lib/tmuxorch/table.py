@@ -12,6 +12,7 @@ COLUMNS = {
     "pane_pid": ("project_id", "role", "target", "agent", "pane_command"),
     "message_id": ("id", "at", "kind", "name", "project_id", "role", "source", "dest", "actor", "why"),
     "released_by": ("id", "name", "cause", "since_at", "until_at", "released_at", "actor", "why", "pilot"),
+    "met": ("name", "value", "n", "bound", "target", "met"),
     "attempts": ("id", "target", "state", "evidence", "attempts", "duration_s", "reason"),
 }
 # What of a key that a command added is worth a column.
@@ -61,6 +62,7 @@ class Table:
 
     def add(self, rows: list[dict], now: float) -> Iterator[str]:
         """Columns that are empty in all rows are left out; one that is filled later makes a new head."""
+        rows = [figure(row) if "met" in row else row for row in rows]
         cells = [{name: cell(name, row.get(name), now) for name in self.names} for row in rows]
         if not self.limit:
             cells = [{name: text if name in WHOLE else clip(text, TEXT) for name, text in one.items()} for one in cells]
@@ -100,6 +102,14 @@ class Table:
 
     def paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
+
+
+def figure(row: dict) -> dict:
+    """A figure's row with its units: a name that ends in `_s` is one of seconds. Where there is no target, none is met."""
+    words = {key: row[key] for key in ("value", "target") if key in row}
+    if str(row.get("name")).endswith("_s"):
+        words = {key: span(value) if isinstance(value, (int, float)) else value for key, value in words.items()}
+    return {**row, **words, "met": "" if row.get("target", "") is None else row["met"]}
 
 
 def fit(widths: dict[str, int], limit: int | None) -> dict[str, int]:

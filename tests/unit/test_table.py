@@ -78,14 +78,26 @@ def test_numbers_stand_below_each_other_and_names_do_not():
 
 def test_the_figures_of_a_night():
     rows = [
-        {"name": "false_failure_rate", "value": 0.0384615, "n": 26, "target": 0.05, "met": True, "window": "all"},
-        {"name": "success_rate", "value": None, "n": 0, "target": 0.95, "met": None, "window": "all"},
+        {
+            "name": "false_failure_rate",
+            "value": 0.0384615,
+            "n": 26,
+            "target": 0.05,
+            "met": True,
+            "window": {"since_at": None},
+        },
+        {"name": "success_rate", "value": None, "n": 0, "target": 0.95, "met": None, "window": {"since_at": None}},
+        {"name": "detect_p95_s", "value": 75.2, "n": 9, "bound": "at most", "target": 1800, "met": False, "window": {}},
+        {"name": "delivery_rate", "value": 1, "n": 9, "target": None, "met": None, "window": {}},
     ]
     assert lines(*rows) == [
-        "name                  value   n  target  met  window",
-        "false_failure_rate  0.03846  26    0.05  yes  all",
-        "success_rate                  0    0.95  ?    all",
+        "name                value     n  target  met",
+        "false_failure_rate  0.03846  26  0.05    yes",
+        "success_rate                  0  0.95    ?",
+        "detect_p95_s        1m15s     9  30m00s  no",
+        "delivery_rate       1         9",
     ]
+    assert lines(rows[2])[1] == "detect_p95_s  1m15s  9  at most  30m00s  no"
 
 
 def test_what_is_to_be_typed_is_never_cut():
