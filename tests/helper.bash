@@ -9,8 +9,8 @@ BIN=$ROOT/bin
 LONG=60 # seconds: a deadline on a loaded machine, not a time that anything takes
 
 # The commands by what they are. tests/test_shape.py knows that there is a file for each.
-READERS='tmo-project tmo-ls tmo-grace tmo-log tmo-kpi tmo-metrics tmo-report tmo-brief tmo-fmt tmo-crontab tmo-repair-db'
-WRITERS='tmo-enqueue tmo-start tmo-send tmo-deliver tmo-authcheck tmo-health tmo-recover tmo-complete tmo-done tmo-hold tmo-prune'
+READERS='tmo-project tmo-ls tmo-grace tmo-log tmo-kpi tmo-metrics tmo-report tmo-brief tmo-fmt tmo-crontab tmo-repair-db tmo-doctor'
+WRITERS='tmo-enqueue tmo-start tmo-send tmo-deliver tmo-authcheck tmo-health tmo-recover tmo-complete tmo-done tmo-hold tmo-prune tmo-notify'
 OTHERS='tmo-hook tmo-stub-agent'
 
 setup() { make_world; }
@@ -299,7 +299,7 @@ as_cron() {
 # minute: all that a cron minute runs, at once, as cron does.
 minute() {
     local name jobs=()
-    for name in start deliver watch complete; do
+    for name in start deliver watch complete notify; do
         "$BIN/tmo-crontab" --run "$name" 3>&- &
         jobs+=($!)
     done

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tmuxorch import __version__, agents, config, delivery, health, project, recovery, store
+from tmuxorch import __version__, agents, config, delivery, health, project, recovery, schedule, store
 from tmuxorch.steps import judging, start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,9 +22,9 @@ LIB = ROOT / "lib" / "tmuxorch"
 EDGE = {"", "cli", "errors", "config", "waiting"}
 DECISIONS = {
     "screen", "delivery", "auth", "health", "grace", "recovery", "completion", "project", "repair", "briefing", "reset",
-    "figures", "metrics", "report",
+    "figures", "metrics", "report", "notify", "schedule", "doctor", "table",
 }  # fmt: skip
-ADAPTERS = {"store", "tmux", "proc", "git", "agents", "prometheus", "page"}  # a package is one home
+ADAPTERS = {"store", "tmux", "proc", "git", "agents", "prometheus", "page", "shell"}  # a package is one home
 STEPS = {"steps"}  # facts, a decision, an act and its record, for two or more commands
 STUB = {"stub"}  # the scripted agent: a program of its own
 
@@ -70,8 +70,8 @@ CLOCKS = {"now", "today", "utcnow"}  # of datetime and date
 IMPURE = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "__import__"}
 
 # Who starts processes. The rest gets them from these.
-SPAWNERS = {"git", "agents.login", "steps.complete", "bin/tmo-crontab"}  # by subprocess
-POPEN = {"steps.complete", "bin/tmo-crontab"}  # those that end what took too long themselves, with all its children
+SPAWNERS = {"git", "agents.login", "shell", "bin/tmo-crontab"}  # by subprocess
+POPEN = {"shell", "bin/tmo-crontab"}  # those that end what took too long themselves, with all its children
 SPAWN_CALLS = {"posix_spawn": {"tmux"}, "posix_spawnp": {"tmux"}}  # by os
 NEVER_CALLED = {"system", "popen", "fork", "forkpty", "spawnl", "spawnv", "execv", "execvp", "execl", "execlp", "execve"}
 
@@ -383,11 +383,7 @@ def test_a_cron_file_is_a_pipeline_of_commands_and_nothing_else(path):
 
 
 def test_every_cron_file_has_its_line_and_every_line_its_file():
-    tree = ast.parse((ROOT / "bin" / "tmo-crontab").read_text())
-    (lines,) = [
-        node.value for node in tree.body if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "LINES"
-    ]
-    assert {f"tmo-cron-{name}" for name in ast.literal_eval(lines)} == {path.name for path in CRON}
+    assert {f"tmo-cron-{name}" for name in schedule.LINES} == {path.name for path in CRON}
 
 
 # Words: the states in SQL and in Python are one list
@@ -418,6 +414,7 @@ def words(schema):
         "size": listed(schema["project_queue"], "size"),
         "health": listed(schema["agent_health"], "state"),
         "message": listed(schema["message"], "state"),
+        "notification": listed(schema["notification"], "state"),
         "cause": listed(schema["hold"], "cause"),
         "kind": listed(schema["event"], "kind"),
     }
@@ -546,7 +543,7 @@ def allowed(words, transitions):
     return {
         **OTHERS,
         "status": words["status"] | OTHERS["status"],
-        "state": words["health"] | words["message"] | OTHERS["state"],
+        "state": words["health"] | words["message"] | words["notification"] | OTHERS["state"],
         "kind": words["kind"] | OTHERS["kind"],
         "cause": words["cause"],
         "health": words["health"],
@@ -570,7 +567,7 @@ def test_every_state_is_one_that_the_code_can_see(words):
     literal = {
         word for source in ours_to_check().values() for node in ast.walk(ast.parse(source)) for word in constants(node)
     }
-    for of in ("health", "message", "status", "cause"):
+    for of in ("health", "message", "notification", "status", "cause"):
         assert words[of] <= used.keys() | literal, of
 
 
@@ -642,7 +639,7 @@ def test_the_version_is_written_once():
         # steps: all of it, and of cli what a row is
         ("steps.look", "from .. import agents, health, store, tmux\nfrom ..cli import is_agent\nfrom .panes import Panes"),
         ("waiting", "import time\ndef until():\n    while True:\n        time.sleep(wait)"),
-        ("steps.complete", "import subprocess\nsubprocess.Popen(['/bin/sh', '-c', x])"),
+        ("shell", "import subprocess\nsubprocess.Popen(['/bin/sh', '-c', x])"),
         # stub and commands
         ("stub.view", "from . import dialog\nfrom .script import Script\nimport subprocess, os"),
         ("bin/tmo-ls", "import os, sys\nfrom tmuxorch import cli, config, store\nfrom tmuxorch.steps import look"),
@@ -749,7 +746,7 @@ def test_the_rules_see_what_is_wrong(name, source, words):
         ("x = {'state': 'fine'}", ("state", "fine")),
         ("x = {'state': 'idle' if y else 'fine'}", ("state", "fine")),
         ("db.projects(status=('queued', 'done'))", ("status", "done")),
-        ("db.all(\"SELECT * FROM m WHERE state IN ('queued', 'sent')\")", ("state", "sent")),
+        ("db.all(\"SELECT * FROM m WHERE state IN ('queued', 'posted')\")", ("state", "posted")),
         ("db.all(\"SELECT * FROM p WHERE status = 'done'\")", ("status", "done")),
         ("x = plan['action'] == 'restart'", ("action", "restart")),
     ],

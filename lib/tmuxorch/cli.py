@@ -110,17 +110,22 @@ class Rows:
 
     def __iter__(self) -> Iterator[dict]:
         for number, line in enumerate(sys.stdin.buffer, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line, parse_constant=no_json)
-            except (ValueError, RecursionError):
-                row = None
-            if isinstance(row, dict):
+            if (row := self.row(number, line)) is not None:
                 yield row
-            else:
-                self.bad = True
-                say(f"line {number} is not a JSON object")
+
+    def row(self, number: int, line: bytes) -> dict | None:
+        """The row on a line; None for a blank line, and for one that is reported."""
+        if not line.strip():
+            return None
+        try:
+            row = json.loads(line, parse_constant=no_json)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            return row
+        self.bad = True
+        say(f"line {number} is not a JSON object")
+        return None
 
 
 def no_json(word: str) -> None:

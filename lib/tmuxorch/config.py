@@ -40,6 +40,12 @@ DEFAULTS: dict[str, object] = {
     "probe_timeout_s": 60.0,
     "probe_min_s": 60.0,
     "probe_max_s": 900.0,
+    "notify_command": "",  # a line for /bin/sh; empty: nobody is told
+    "notify_on": ["needs_human", "failed", "login", "waiting"],
+    "notify_after_s": 30.0,  # what is over before that is not told
+    "notify_again_s": 3600.0,  # the same is not told again before that
+    "notify_per_hour": 20,
+    "notify_timeout_s": 30.0,
     "grace": {
         "small": 14400.0,
         "medium": 21600.0,
@@ -76,6 +82,11 @@ class Config(dict):
         socket = environ.get("TMO_SOCKET") or ""
         self.socket = os.path.abspath(socket) if "/" in socket else socket
         self.environ = environ
+
+    def server(self) -> str:
+        """The tmux socket that is meant here: inside a tmux that one's; empty for the default one."""
+        around = self.environ.get("TMUX", "").split(",")[0]
+        return self.socket or ("" if os.path.basename(around) == "default" else around)
 
     def agent(self, name: str) -> dict:
         """The user's [agents.NAME] table, empty when there is none."""
@@ -141,6 +152,7 @@ def read_toml(path: str, what: str) -> dict:
 
 
 CHOICES = {"trust": ("given", "required"), "dialog": ("report", "accept")}
+LISTS = {"notify_on": ("needs_human", "failed", "login", "limit", "waiting", "completed")}
 
 
 def merge(values: dict, given: dict, path: str, prefix: str = "") -> None:
@@ -163,6 +175,8 @@ def merge(values: dict, given: dict, path: str, prefix: str = "") -> None:
             raise Error(f"config '{path}': '{name}' should be a number, not below 0")
         elif type(value) is not type(default):
             raise Error(f"config '{path}': '{name}' should be {NAMES[type(default)]}")
+        elif not all(word in LISTS.get(name, value) for word in (value if isinstance(value, list) else ())):
+            raise Error(f"config '{path}': '{name}' should hold only {', '.join(LISTS[name])}")
         elif value not in CHOICES.get(name.split(".")[0], (value,)):
             raise Error(f"config '{path}': '{name}' should be one of {', '.join(CHOICES[name.split('.')[0]])}")
         else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 
 PAGE, PAGES = 4096, 65536
@@ -104,6 +105,73 @@ def open_files(pids: list[int]) -> list[str]:
         with contextlib.suppress(OSError):
             found.append(os.readlink(link))
     return [path for path in found if path.startswith("/")]
+
+
+def needs() -> None:
+    """Raises ImportError where psutil is not there."""
+    import psutil  # noqa: F401
+
+
+def running() -> set[str]:
+    """The names of all processes: of the process, and the base names of its first two words."""
+    if os.path.exists("/proc/self/stat"):
+        every = [one for name in os.listdir("/proc") if name.isdigit() and (one := read(int(name)))]
+    else:
+        every = list(psutil_map()[0].values())
+    return {word.rpartition("/")[2] for one in every for word in (one["name"], *one["argv"][:2])}
+
+
+def writers(path: str) -> list[dict]:
+    """The other processes that have a file open for writing, as far as /proc tells and lets itself be read."""
+    found = []
+    for name in os.listdir("/proc") if os.path.exists("/proc/self/fdinfo") else ():
+        if name.isdigit() and int(name) != os.getpid() and writes(f"/proc/{name}", path) and (one := read(int(name))):
+            found.append(one)
+    return found
+
+
+def writes(process: str, path: str) -> bool:
+    with contextlib.suppress(OSError):
+        for number in os.listdir(f"{process}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"{process}/fd/{number}") == path:
+                    flags = re.search(r"^flags:\s*(\d+)", slurp(f"{process}/fdinfo/{number}"), re.M)
+                    if flags and int(flags[1], 8) & os.O_ACCMODE:
+                        return True
+    return False
+
+
+def limits(pid: int | None = None) -> tuple[int | None, int | None]:
+    """(open files, processes) that a process, None: this one, may have; None for no limit, or one that cannot be read."""
+    if pid is not None:
+        try:
+            text = slurp(f"/proc/{pid}/limits")
+        except OSError:
+            text = ""
+        return limit(text, "Max open files"), limit(text, "Max processes")
+    import resource
+
+    both = (resource.getrlimit(which)[0] for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+    files, processes = (None if soft == resource.RLIM_INFINITY else soft for soft in both)
+    return files, processes
+
+
+def limit(text: str, name: str) -> int | None:
+    found = re.search(rf"^{name}\s+(\d+)", text, re.M)
+    return int(found[1]) if found else None
+
+
+def memory_free() -> int:
+    """Bytes that new programs may take without swapping."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", slurp("/proc/meminfo"), re.M)
+    except OSError:
+        found = None
+    if found:
+        return int(found[1]) << 10
+    import psutil
+
+    return psutil.virtual_memory().available
 
 
 def began_at(process: dict) -> float:

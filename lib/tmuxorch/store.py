@@ -455,6 +455,35 @@ class Store:
         )
         return -1 if not row or row["place"] is None else row["place"]
 
+    # -- notifications
+
+    def notifications(self) -> list[dict]:
+        """The events that a person may still have to be told of, oldest first: event rows, each with its row of
+        `notification`."""
+        rows = self.all(
+            """SELECT e.*, n.event_id, n.state, n.subject, n.attempts, n.attempted_at FROM notification n
+               JOIN event e ON e.id = n.event_id WHERE n.state IN ('queued', 'sending') ORDER BY e.id"""
+        )
+        names = ("event_id", "state", "subject", "attempts", "attempted_at")
+        found = []
+        for row in rows:
+            notification = {name: row.pop(name) for name in names}
+            found.append({**row, "evidence": decode(row["evidence"]), "notification": notification})
+        return found
+
+    def set_notification(self, event_id: int, **values: object) -> bool:
+        """Set columns of a notification that is still open; False when it is not any more."""
+        changes = ", ".join(f"{column} = ?" for column in values)
+        with self.transaction():
+            return self.run(
+                f"UPDATE notification SET {changes} WHERE event_id = ? AND state IN ('queued', 'sending')",
+                [*values.values(), event_id],
+            ) > 0  # fmt: skip
+
+    def told(self, since: float) -> list[dict]:
+        """The notifications for which the command was run since, the failed attempts among them."""
+        return self.all("SELECT * FROM notification WHERE attempted_at > ? AND attempted_at <= ?", (since, now()))
+
     # -- holds, heartbeats, login checks
 
     def holds(self, at: float) -> list[dict]:
@@ -499,6 +528,10 @@ class Store:
                    SET started_at = excluded.started_at, finished_at = NULL, status = NULL""",
                 (name, host(), now()),
             )
+
+    def heartbeats(self) -> list[dict]:
+        """The last run of each cron line, of every host."""
+        return self.all("SELECT * FROM heartbeat ORDER BY name, host")
 
     def auth_check(self, agent: str, directory: str, since: float) -> dict | None:
         """The login check of an agent in a directory, if one was made since."""
@@ -573,6 +606,14 @@ class Store:
         if disk.f_bavail * disk.f_frsize < max(FREE, 2 * os.stat(self.path).st_size):
             found.append({"kind": "space", "reason": f"only {disk.f_bavail * disk.f_frsize >> 20} MiB are free"})
         return found
+
+    def newest_at(self) -> float | None:
+        """The latest time of an event or a look at an agent, None before the first."""
+        row = self.one(
+            """SELECT max(coalesce((SELECT max(at) FROM event), 0),
+                          coalesce((SELECT max(last_health_check_at) FROM agent_health), 0)) AS at"""
+        )
+        return row["at"] or None if row else None
 
     def old_projects(self, before: float) -> list[dict]:
         """Terminal projects that ended before, and that nothing waits for: how much they take, and their runs."""

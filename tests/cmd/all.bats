@@ -18,6 +18,7 @@ work_for_all() {
     enqueue next -n ended
     want 0 tmo-project -E cancel "$ID"
     want 0 tmo-send -q 1/developer 'a word'
+    want 0 tmo-hold agent/other
     RUN=$(sql 'SELECT run FROM agent_health WHERE project_id = 1')
     want 0 tmo-ls
     cp "$W/out" "$W/rows"
@@ -90,6 +91,7 @@ mode() { stat -c %a "$1" 2>/dev/null || stat -f %Lp "$1"; }
     done
     want 0 tmo-brief developer
     want 0 tmo-crontab
+    want 0 tmo-doctor
     [ ! -e "$W/state" ] || fail 'a reader made the state directory'
 }
 
@@ -188,7 +190,7 @@ END
         exec 8<&- # now 9 is a pipe that nobody reads any more
         usual "$command"
         case $command in
-        tmo-ls | tmo-grace | tmo-log | tmo-kpi | tmo-metrics | tmo-report | tmo-brief | tmo-fmt) want_broken 141 ;; # as if by SIGPIPE
+        tmo-ls | tmo-grace | tmo-log | tmo-kpi | tmo-metrics | tmo-report | tmo-brief | tmo-fmt | tmo-doctor) want_broken 141 ;; # as if by SIGPIPE
         *) want_broken 0 ;;
         esac
         exec 9>&-

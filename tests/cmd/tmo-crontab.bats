@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# tmo-crontab - print this installation's crontab lines
+# tmo-crontab - print this installation's crontab lines, or write them as timers for systemd
 load ../helper
 
 @test 'the lines: the environment as it is now, and one entry a pipeline' {
@@ -12,7 +12,7 @@ load ../helper
     grep -qx "TMO_STUB_HOME=\"$TMO_STUB_HOME\"" "$W/out"
     grep -qx 'LANG="C.UTF-8"' "$W/out"
     [ "$(grep -c '^PATH=' "$W/out")" -eq 1 ]
-    for name in start deliver watch complete; do grep -qx "\* \* \* \* \* $BIN/tmo-crontab --run $name" "$W/out"; done
+    for name in start deliver watch complete notify; do grep -qx "\* \* \* \* \* $BIN/tmo-crontab --run $name" "$W/out"; done
     grep -qx "17 4 \* \* \* $BIN/tmo-crontab --run nightly" "$W/out"
     ! grep -Evq '^#|^[A-Z_]+="[^"]*"$|^(\S+ ){5}\S' "$W/out" || fail 'a line that no crontab knows'
     [ ! -e "$W/state" ]
@@ -58,12 +58,12 @@ load ../helper
     nothing
     silent
     status_is 1 processing
-    for name in deliver watch complete nightly; do
+    for name in deliver watch complete notify nightly; do
         want 0 tmo-crontab --run $name
         nothing
         silent
     done
-    [ "$(sql 'SELECT count(*) FROM heartbeat WHERE status = 0 AND finished_at >= started_at')" -eq 5 ]
+    [ "$(sql 'SELECT count(*) FROM heartbeat WHERE status = 0 AND finished_at >= started_at')" -eq 6 ]
 }
 
 @test '--run tells what went wrong on stderr, and keeps the status' {
@@ -105,4 +105,59 @@ beating() { [ "$(sql "SELECT count(*) FROM heartbeat WHERE name = 'watch' AND fi
         says tmo-crontab
         nothing
     done
+}
+
+@test '--systemd: timers and services that systemd takes, with the environment as it is now' {
+    command -v systemd-analyze >/dev/null || skip 'no systemd here'
+    mkdir -m 700 "$W/run"
+    export XDG_RUNTIME_DIR=$W/run
+    MAILTO=me want 0 tmo-crontab --systemd "$W/units"
+    silent
+    for name in start deliver watch complete notify nightly; do
+        [ -e "$W/units/tmuxorch-$name.service" ] && [ -e "$W/units/tmuxorch-$name.timer" ] || fail "$name has no units"
+    done
+    systemd-analyze --user --man=no verify "$W"/units/* 2>"$W/err"
+    silent
+    unit=$W/units/tmuxorch-start.service
+    grep -qx "ExecStart=/usr/bin/env \"$BIN/tmo-crontab\" --run start" "$unit"
+    grep -qx "Environment=\"TMO_DB=$TMO_DB\"" "$unit"
+    grep -qx 'SuccessExitStatus=1 75' "$unit"
+    grep -qx 'KillMode=process' "$unit" # else the tmux server that it starts would be killed behind it
+    ! grep -q MAILTO "$unit" || fail 'mail is for cron'
+    grep -q '^systemctl --user enable --now tmuxorch-start.timer ' "$W/out"
+    for timer in "$W"/units/*.timer; do
+        grep -qF "${timer##*/}" "$W/out"
+        systemd-analyze calendar "$(sed -n 's/^OnCalendar=//p' "$timer")" >/dev/null
+    done
+    grep -qx 'OnCalendar=\*-\*-\* 04:17:00' "$W/units/tmuxorch-nightly.timer"
+    want 0 tmo-crontab --systemd "$W/units" # a second time they are written anew
+}
+
+@test '--systemd: an installation at an odd place, and one that cannot be written' {
+    command -v systemd-analyze >/dev/null || skip 'no systemd here'
+    odd=$W/"it's 100% \\ odd"
+    mkdir -m 700 "$W/run" "$odd"
+    cp -R "$ROOT/bin" "$ROOT/cron" "$ROOT/lib" "$ROOT/sql" "$odd"
+    TMO_DB="$odd/x.db" "$odd/bin/tmo-crontab" --systemd "$W/units" >/dev/null
+    XDG_RUNTIME_DIR=$W/run systemd-analyze --user --man=no verify "$W"/units/* 2>"$W/err"
+    silent
+    : >"$W/file"
+    want 2 tmo-crontab --systemd "$W/file"
+    says tmo-crontab "$W/file"
+    nothing
+}
+
+@test 'without a locale here the lines have one all the same' {
+    LANG='' want 0 tmo-crontab
+    grep -qx 'LANG="C.UTF-8"' "$W/out"
+    LANG='' LC_ALL=de_DE.UTF-8 want 0 tmo-crontab
+    ! grep -q '^LANG=' "$W/out" || fail 'LANG is made up beside LC_ALL'
+}
+
+@test 'MAILTO is kept where it is set, and the lines are for sh' {
+    want 0 tmo-crontab
+    ! grep -q MAILTO "$W/out" || fail 'the MAILTO that stands before is changed'
+    grep -qx 'SHELL="/bin/sh"' "$W/out"
+    MAILTO=me@example.org want 0 tmo-crontab
+    grep -qx 'MAILTO="me@example.org"' "$W/out"
 }

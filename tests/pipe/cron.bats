@@ -6,7 +6,7 @@ load ../helper
 # cron_minute: all lines of a minute at once. What they print is kept.
 cron_minute() {
     local name jobs=()
-    for name in start deliver watch complete; do
+    for name in start deliver watch complete notify; do
         as_cron $name >>"$W/cron.out" 2>>"$W/cron.err" 3>&- &
         jobs+=($!)
     done
@@ -28,7 +28,7 @@ completed_by_cron() {
     # The agent found its programs though the tmux server was started by cron.
     [ "$(cat "$W/path.txt")" = "$BIN:$(sed -n 's/^PATH="\(.*\)"$/\1/p' "$W/crontab")" ]
     # A start that has nothing to do ends with 1, which is no trouble.
-    [ "$(sql 'SELECT group_concat(name) FROM (SELECT name FROM heartbeat WHERE status <= 1 ORDER BY name)')" = complete,deliver,start,watch ]
+    [ "$(sql 'SELECT group_concat(name) FROM (SELECT name FROM heartbeat WHERE status <= 1 ORDER BY name)')" = complete,deliver,notify,start,watch ]
     [ -z "$(unequal)" ]
     want 0 tmo-log -p 1 -k status
     out 'map(.name) == ["enqueue", "start", "auth_required", "auth_complete", "setup_complete", "work_complete", "finalize"]'

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import tempfile
 
-from .. import completion, recovery
+from .. import completion, recovery, shell
 from .. import project as projects
 from ..config import Config
 from ..store import Store, host, now
@@ -15,7 +12,6 @@ from .judging import Judge, tidy_key
 from .send import commit_own
 
 ACTOR = "tmo-complete"
-KEPT = 4000  # characters of a verify command's output that are kept, its end
 
 
 class Completer:
@@ -72,7 +68,7 @@ class Completer:
             "project_queue", {key: project[key] for key in ("id", "status", "claimed_until")}, claim
         ):
             return {**verdict, "reasons": [*verdict["reasons"], "its verify command is running"]}
-        status, output = verify(project, self.config)
+        status, output = shell.run(project["verify_command"], project["project_path"], self.config["verify_timeout_s"])
         event, why = completion.after_verify(project, status, self.config["max_rework"])
         more = {"rework_count": project["rework_count"] + 1} if event == "rework" else {}
         evidence = {"command": project["verify_command"], "status": status, "output": output}
@@ -84,29 +80,3 @@ class Completer:
             self.send(project, f"rework/{project['id']}/{project['run']}/{project['rework_count']}", text)
         verdicts = {"finalize": "completed", "rework": "working", "error": "failed"}
         return {"verdict": verdicts[event], "reasons": [*verdict["reasons"], why], "verified": status == 0}
-
-
-def verify(project: dict, config: Config) -> tuple[int | None, str]:
-    """(exit status, None when it took too long or could not be run; the end of its output)."""
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", project["verify_command"]], cwd=project["project_path"], stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        try:
-            status: int | None = process.wait(config["verify_timeout_s"])
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            end_group(process)
-        output.seek(max(0, output.seek(0, os.SEEK_END) - KEPT))
-        return status, output.read().decode("utf-8", "replace")
-
-
-def end_group(process: subprocess.Popen) -> None:
-    """End what a verify command started and left behind."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()

@@ -13,23 +13,29 @@ from ..store import Store, now
 
 
 class Logins:
-    def __init__(self, config: Config, db: Store, fresh: bool = False, probe: bool = False) -> None:
-        self.config, self.db, self.fresh, self.probe = config, db, fresh, probe
+    """Without a database every answer is asked for, and none is kept."""
+
+    def __init__(
+        self, config: Config, db: Store | None, fresh: bool = False, probe: bool = False, timeout: float = login.TIMEOUT_S
+    ) -> None:
+        self.config, self.db, self.fresh, self.probe, self.timeout = config, db, fresh, probe, timeout
         self.probes: dict[str, dict | None] = {}
         self.server_environment: dict[str, str] | None = None
 
     def check(self, agent: str, directory: str) -> dict:
         """The `auth` of an agent in a directory. Trust is read each time; the agent itself is asked when the last
         answer is older than `auth_max_age_s`."""
-        kept = None if self.fresh else self.db.auth_check(agent, directory, now() - self.config["auth_max_age_s"])
+        since = now() - self.config["auth_max_age_s"]
+        kept = self.db.auth_check(agent, directory, since) if self.db and not self.fresh else None
         profile = agents.profile(self.config, agent)
         environ = self.environment(profile)
         home = agents.home(profile, environ)
         if kept and kept["credential"] == login.fingerprint(profile, home):
             facts = {**kept, "config": login.read_config(login.config_path(profile, environ, home))}
         else:
-            facts = {**login.facts(profile, directory, environ, home), "checked_at": now()}
-            self.db.save_auth_check(agent, directory, {**facts, "config": None})
+            facts = {**login.facts(profile, directory, environ, home, self.timeout), "checked_at": now()}
+            if self.db:
+                self.db.save_auth_check(agent, directory, {**facts, "config": None})
         trusted = login.trusted(profile, facts["config"], directory)
         judged = auth.judge(profile, facts, trusted, environ, facts["checked_at"])
         if not self.probe or not judged["installed"]:
