@@ -281,3 +281,16 @@ BEGIN
     VALUES (round((julianday('now') - 2440587.5) * 86400.0, 3), 'health', NEW.state, NEW.project_id, NEW.role,
             NEW.pane_id, NEW.run, 'tmo-health', OLD.state, NEW.state, coalesce(NEW.dialog, NEW.detail), NEW.evidence);
 END;
+
+CREATE TABLE imported (
+    key         TEXT PRIMARY KEY,        -- the same record in any copy of that database
+    kind        TEXT NOT NULL CHECK (kind IN ('project', 'task', 'message')),
+    old_id      INTEGER NOT NULL,
+    project_id  INTEGER,                 -- no foreign key: what was pruned is not taken over anew
+    source      TEXT NOT NULL,           -- the file
+    imported_at REAL NOT NULL,
+    raw         TEXT NOT NULL CHECK (json_valid(raw)),
+    evidence    TEXT CHECK (evidence IS NULL OR json_valid(evidence))  -- of completion, as the old records have it
+) STRICT;
+
+CREATE INDEX imported_project ON imported (project_id);

@@ -12,12 +12,12 @@ from .. import completion, git, grace
 from .. import project as projects
 from ..agents import traces
 from ..config import Config
+from ..health import ALIVE
 from ..store import Store
 from .look import Look
 from .panes import roles
 
 BUSY = ("working", "starting", "unknown")
-ALIVE = ("working", "idle", "draft", "dialog", "login", "limited", "api_error", "context_full")
 
 
 class Judge:
@@ -78,7 +78,7 @@ class Judge:
             "open": len(self.db.messages(("queued", "typing", "accepted", "held"), number)),
             "busy": [role for role, health in states.items() if health["state"] in BUSY],
             "moving": [role for role, health in states.items() if self.moves(health)],
-            "exhausted": all(agents[role]["needs_human"] for role in states if role in agents),
+            "exhausted": bool(agents) and all(agents[role]["needs_human"] for role in states if role in agents),
         }
 
     @functools.cached_property

@@ -1,0 +1,140 @@
+"""repair: which rows contradict the facts, and what would repair them."""
+
+import contextlib
+
+import pytest
+from tmuxorch import repair, store
+
+PROJECT = {
+    "id": 7, "status": "failed", "status_at": 50.0, "session_name": "shop-7", "completed_at": 50.0, "enqueued_at": 1.0,
+    "roles": "orchestrator,developer", "verify_command": None, "base_dirty": 0,
+}  # fmt: skip
+FAILED = {
+    "session": "ours", "names": ["shop-7"], "states": {"developer": "idle"}, "moved": [], "failure": "guess", "why": "x",
+    "done": {}, "marks": [], "commits": 0, "dirty": 0, "told": False, "open": 0, "busy": [], "neighbour": None,
+}  # fmt: skip
+RUNNING = {
+    "session": "none", "names": [], "states": {}, "survivors": False, "kept": False,
+    "grace": {"expired": True, "deadline_at": 9.0},
+}  # fmt: skip
+LEFT = None
+
+
+@pytest.mark.parametrize(
+    ("facts", "project", "kind", "to"),
+    [
+        ({}, {}, "failed_alive", "processing"),
+        ({"states": {"developer": "shell"}}, {}, "failed_alive", LEFT),
+        ({"states": {"developer": "hung"}}, {}, "failed_alive", LEFT),
+        ({"states": {"developer": "unknown"}}, {}, "failed_alive", LEFT),
+        ({"session": "foreign", "states": {}}, {}, "failed_alive", LEFT),
+        ({"session": "none", "states": {}}, {}, None, None),
+        ({"session": "unknown"}, {}, None, None),
+        ({"neighbour": 3}, {}, "failed_alive", LEFT),
+        ({"failure": "decision"}, {}, None, None),
+        (
+            {"failure": "decision", "states": {"developer": "working"}, "moved": ["developer"]},
+            {},
+            "failed_alive",
+            "processing",
+        ),
+        ({"failure": "verify", "states": {"developer": "working"}, "moved": ["developer"]}, {}, "failed_alive", LEFT),
+        ({"done": {"orchestrator": ""}}, {}, "failed_done", "completed"),
+        ({"done": {"orchestrator": ""}, "session": "none", "states": {}}, {}, "failed_done", "completed"),
+        ({"done": {"orchestrator": ""}, "session": "unknown"}, {}, None, None),
+        ({"done": {"orchestrator": ""}, "failure": "verify"}, {}, None, None),
+        ({"done": {"orchestrator": ""}, "dirty": 2}, {}, "failed_done", LEFT),
+        ({"done": {"orchestrator": ""}}, {"verify_command": "make"}, "failed_done", "processing"),
+        ({"done": {"orchestrator": ""}, "neighbour": 3}, {"verify_command": "make"}, "failed_done", LEFT),
+        ({"done": {"orchestrator": ""}}, {"verify_command": "make", "session_name": None}, "failed_done", LEFT),
+        ({"done": {"developer": ""}}, {}, "failed_alive", "processing"),  # not the lead's word
+        ({"marks": ["marker"]}, {}, "failed_done", LEFT),
+        ({"marks": ["marker"], "commits": 3, "session": "none", "states": {}}, {}, "failed_done", "completed"),
+        (
+            {"marks": ["marker"], "moved": ["developer"], "states": {"developer": "working"}},
+            {},
+            "failed_alive",
+            "processing",
+        ),
+    ],
+)
+def test_failed(facts, project, kind, to):
+    found = repair.failed({**PROJECT, **project}, {**FAILED, **facts})
+    assert (found and found["kind"], found and found["to"]) == (kind, to)
+    if found:
+        assert bool(found["change"]) == (to is not None)
+        assert found["reason"] and found["project_id"] == 7
+
+
+def test_a_renamed_session_is_written_down():
+    found = repair.failed({**PROJECT, "session_name": "old"}, FAILED)
+    assert found["change"]["first"] == {"session_name": "shop-7"}
+    assert found["change"]["expect"]["session_name"] == "old"
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "kind", "to"),
+    [
+        ({}, "processing", "processing_gone", "failed"),
+        ({}, "completing", "processing_gone", "failed"),
+        ({"kept": True}, "processing", "processing_gone", LEFT),
+        ({"survivors": True}, "processing", None, None),
+        ({"grace": {"expired": False, "deadline_at": 9.0}}, "processing", None, None),
+        ({"session": "ours"}, "processing", None, None),
+        ({"session": "unknown"}, "processing", None, None),
+        ({"session": "foreign"}, "processing", "unowned", LEFT),
+        ({"session": "ours", "states": {"developer": "idle"}}, "recovering", "recovering_left", "processing"),
+        ({"grace": {"expired": False, "deadline_at": None}}, "recovering", "processing_gone", "failed"),
+    ],
+)
+def test_running(facts, status, kind, to):
+    found = repair.running({**PROJECT, "status": status}, {**RUNNING, **facts})
+    assert (found and found["kind"], found and found["to"]) == (kind, to)
+
+
+@pytest.mark.parametrize(
+    ("event", "how"),
+    [
+        (None, "guess"),
+        ({"actor": "sql", "evidence": None}, "guess"),
+        ({"actor": "tmo-import", "evidence": None}, "guess"),
+        ({"actor": "user/ann", "evidence": None}, "guess"),
+        ({"actor": "tmo-complete", "evidence": {"command": "make", "status": 1}}, "verify"),
+        ({"actor": "tmo-complete", "evidence": {"expired": True}}, "decision"),
+        ({"actor": "tmo-start", "evidence": None}, "decision"),
+    ],
+)
+def test_how_it_failed(event, how):
+    assert repair.failure_of(event) == how
+
+
+def test_one_session_is_of_one_project():
+    rows = [
+        {**PROJECT, "id": number, "status": status} for number, status in ((1, "failed"), (2, "processing"), (3, "failed"))
+    ]
+    assert [one["project_id"] for one in repair.twins(rows, None)] == [1, 3]  # it is of the one that runs
+    found = repair.twins(rows, 1)  # its tags say more
+    assert [(one["project_id"], one["to"]) for one in found] == [(2, "cancelled"), (3, "failed")]
+    assert found[0]["change"]["events"] == ("cancel",)
+    rows[1]["status"] = "failed"
+    assert [one["project_id"] for one in repair.twins(rows, None)] == [1, 2]  # else of the newest
+    rows[0]["status"] = "setting_up"
+    assert [one["project_id"] for one in repair.twins(rows, None)] == [2]  # tmo-start has it in hand
+
+
+def test_there_is_a_way_back_from_every_repair(tmp_path):
+    db = store.write(str(tmp_path / "x.db"))
+    with contextlib.closing(db.connection):
+        machine = db.transitions()
+    for source, dest in (
+        ("processing", "failed"),
+        ("completed", "failed"),
+        ("failed", "processing"),
+        ("cancelled", "processing"),
+    ):
+        status = source
+        for event in repair.way(machine, source, dest):
+            status = next(row["dest"] for row in machine if (row["event"], row["source"]) == (event, status))
+        assert status == dest
+    assert repair.way(machine, "failed", "failed") == []
+    assert repair.way(machine, "failed", "nowhere") is None
