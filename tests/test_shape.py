@@ -22,6 +22,7 @@ LIB = ROOT / "lib" / "tmuxorch"
 EDGE = {"", "cli", "errors", "config", "waiting"}
 DECISIONS = {
     "screen", "delivery", "auth", "health", "grace", "recovery", "completion", "project", "repair", "briefing", "reset",
+    "importing",
 }  # fmt: skip
 ADAPTERS = {"store", "dbfile", "tmux", "proc", "git", "agents"}  # a package is one home
 STEPS = {"steps"}  # facts, a decision, an act and its record, for two or more commands

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from . import store
 from .errors import Error
@@ -97,6 +97,54 @@ def check(path: str) -> list[dict]:
     if any("not a database" in reason for reason in complaints):
         raise Error(f"cannot use database '{path}': file is not a database")
     return [{"kind": "integrity", "reason": reason} for reason in dict.fromkeys(complaints)]
+
+
+# -- the records of an older system
+
+
+class Old:
+    """The tables of a snapshot, read by whatever columns they have, one record at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self.connection, self.path = connection, path
+
+    def tables(self) -> list[str]:
+        query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*' ORDER BY name"
+        with errors(self.path):
+            return [row[0] for row in self.connection.execute(query)]
+
+    def count(self, table: str) -> int:
+        with errors(self.path):
+            return self.connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0]
+
+    def records(self, table: str) -> Iterator[tuple[int, dict]]:
+        """(its number, the record by its columns' names in lower case), in order."""
+        names = [name.lower() for name in columns(self.connection, table)]
+        with errors(self.path):
+            for number, *values in self.connection.execute(f"SELECT rowid, * FROM {quoted(table)} ORDER BY rowid"):
+                yield number, dict(zip(names, values, strict=True))
+
+    def group(self, places: Iterable[tuple[int, str | None, str | None, int]]) -> None:
+        """Remember, in the snapshot itself, each record's session, spec (None: no duplicate by it) and rank."""
+        with errors(self.path):
+            self.connection.execute("CREATE TABLE tmo_place (id INTEGER PRIMARY KEY, session TEXT, spec TEXT, rank INTEGER)")
+            self.connection.execute("BEGIN")
+            self.connection.executemany("INSERT INTO tmo_place VALUES (?, ?, ?, ?)", places)
+            self.connection.execute("CREATE INDEX tmo_place_session ON tmo_place (session, rank, id)")
+            self.connection.execute("CREATE INDEX tmo_place_spec ON tmo_place (spec, rank, id)")
+            self.connection.execute("COMMIT")
+
+    def first_of(self, number: int) -> tuple[int | None, str]:
+        """The record that this one is a duplicate of (None: it is the first of its session and of its spec), and by
+        which of the two."""
+        for column in ("session", "spec"):
+            query = f"""SELECT o.id FROM tmo_place o JOIN tmo_place p ON p.id = ? AND o.{column} = p.{column}
+                        ORDER BY o.rank DESC, o.id DESC LIMIT 1"""
+            with errors(self.path):
+                found = self.connection.execute(query, (number,)).fetchone()
+            if found and found[0] != number:
+                return found[0], column
+        return None, ""
 
 
 # -- recovery

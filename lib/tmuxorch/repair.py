@@ -53,6 +53,7 @@ def failed(project: dict, facts: dict) -> dict | None:
       moved      the roles whose agent works, and did something since the project failed
       failure    how it failed: verify (its verify command), decision (our evidence), or guess (somebody's word, or SQL)
       why        the words that it failed with
+      worth      what those prove (`importing.worth`)
       done, dirty, open, busy, told, commits    as in `completion.judge`, of its last run
       marks      what the old system's records say of its completion
       neighbour  the project that runs in its directory, or None
@@ -93,7 +94,7 @@ def unproved(facts: dict) -> list[str]:
 
 
 def alive_after_all(project: dict, facts: dict) -> dict | None:
-    evidence = {key: facts[key] for key in ("session", "states", "moved", "failure", "why")}
+    evidence = {key: facts[key] for key in ("session", "states", "moved", "failure", "why", "worth")}
     alive = sorted(role for role, state in facts["states"].items() if state in ALIVE)
     if facts["session"] == "foreign":
         reason = "a session of its name lives that carries no tag of ours: `tmo-import --adopt` can make it ours"

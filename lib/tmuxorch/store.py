@@ -657,6 +657,51 @@ class Store:
                     os.unlink(part)
         return path
 
+    # -- what another system left
+
+    def taken(self, keys: Iterable[str]) -> dict[str, dict]:
+        """What was taken over before, of these records, by key."""
+        rows = self.all("SELECT * FROM imported WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),))
+        return {row["key"]: row for row in rows}
+
+    def take_projects(self, records: list[dict]) -> list[int | None]:
+        """Insert projects with the records that they came from, in one transaction; the number of each, None where
+        another process took it meanwhile. A record: values (columns of project_queue), wanted (the number that it should
+        keep, where it is free), paused, and the columns of `imported` below `record`."""
+        with self.transaction():
+            return [self.take_project(one) for one in records]
+
+    def take_project(self, one: dict) -> int | None:
+        if self.one("SELECT 1 FROM imported WHERE key = ?", (one["record"]["key"],)):
+            return None
+        values = dict(one["values"])
+        if one["wanted"] and not self.row("project_queue", one["wanted"]):
+            values["id"] = one["wanted"]
+        number = self.insert("project_queue", values)
+        self.insert("imported", {**one["record"], "project_id": number})
+        if one["paused"]:
+            why = "it was paused in the database that it came from"
+            hold = {"name": f"project/{number}", "cause": "manual", "actor": "tmo-import", "why": why, "since_at": now()}
+            self.insert("hold", hold)
+        return number
+
+    def take_message(self, message: dict, record: dict) -> bool:
+        """Queue a check-in or a message with the record that it came from; False when it was taken before."""
+        with self.transaction():
+            if self.one("SELECT 1 FROM imported WHERE key = ?", (record["key"],)):
+                return False
+            self.insert("message", message)
+            self.insert("imported", record)
+        return True
+
+    def named(self, sessions: Iterable[str]) -> list[dict]:
+        """The projects that were taken over and name one of these sessions, each with its `raw` record."""
+        return self.all(
+            """SELECT p.*, i.raw FROM project_queue p JOIN imported i ON i.project_id = p.id AND i.kind = 'project'
+               WHERE p.session_name IN (SELECT value FROM json_each(?)) ORDER BY p.id""",
+            (json.dumps(list(sessions)),),
+        )
+
     # -- upkeep
 
     def check(self) -> list[dict]:

@@ -11,6 +11,7 @@ PROJECT = {
 }  # fmt: skip
 FAILED = {
     "session": "ours", "names": ["shop-7"], "states": {"developer": "idle"}, "moved": [], "failure": "guess", "why": "x",
+    "worth": None,
     "done": {}, "marks": [], "commits": 0, "dirty": 0, "told": False, "open": 0, "busy": [], "neighbour": None,
 }  # fmt: skip
 RUNNING = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .. import git, repair
+from .. import git, importing, repair
 from .. import project as projects
 from ..config import Config
 from ..errors import Error, Refused
@@ -113,7 +113,8 @@ class Repairer:
         return {
             **facts,
             "failure": repair.failure_of(failure),
-            "why": failure["why"] if failure else project["error_message"],
+            "why": project["error_message"],
+            "worth": importing.worth(project["error_message"]),
             "done": done,
             "marks": marks,
             "commits": self.commits(project, directory) if done or marks else None,
