@@ -63,7 +63,13 @@ def by_sqlite(path: str, target: str) -> None:
     how = "mode=ro" if any(os.path.exists(path + side) for side in SIDES) else "immutable=1"
     source = sqlite3.connect(store.uri(path, how), uri=True, timeout=store.BUSY_S)
     with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
+        end = time.monotonic() + store.BUSY_S
+
+        def patience(*_: int) -> None:
+            if time.monotonic() > end:  # of itself it tries for ever
+                raise sqlite3.OperationalError("it stays locked")
+
+        source.backup(copy, progress=patience)
 
 
 def with_companions(path: str, target: str) -> None:

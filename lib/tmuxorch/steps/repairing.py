@@ -31,6 +31,7 @@ class Repairer:
         self.look.need_server()
         self.judge = Judge(self.config, self.db, now())
         self.judge.look = self.look
+        self.untagged = {pane["session_name"] for pane in self.look.panes if not pane["@tmo_project"]}
         self.owned: dict[int, list[dict]] = {}
         for pane in self.look.panes:
             if owner := self.look.owner(pane):
@@ -84,16 +85,15 @@ class Repairer:
     def presence(self, project: dict) -> dict:
         """Its session, and the states of its agents."""
         panes = self.owned.get(project["id"], [])
-        untagged = {pane["session_name"] for pane in self.look.panes if not pane["@tmo_project"]}
         self.look.project(project["id"])
         if panes:
             session = "ours"
         elif project["host"] not in (None, host()) or self.look.elsewhere(project["id"]):
             session = "unknown"
         else:
-            session = "foreign" if project["session_name"] in untagged else "none"
+            session = "foreign" if project["session_name"] in self.untagged else "none"
         rows = [row for role in roles(project) if (row := self.look.by_role.get((project["id"], role)))]
-        healths = dict(zip([row["role"] for row in rows], self.look.judge(rows), strict=True))
+        healths = dict(zip([row["role"] for row in rows], self.look.judge(rows) if rows else [], strict=True))
         return {
             "session": session,
             "names": sorted({pane["session_name"] for pane in panes}),
