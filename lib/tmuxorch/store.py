@@ -25,6 +25,15 @@ RUNNING = ("initializing", "authenticating", "setting_up", "processing", "comple
 LIVE = ("processing", "completing")  # every role should have its agent
 TERMINAL = ("completed", "failed", "cancelled")
 OPEN_MESSAGE = ("queued", "typing", "accepted", "held")
+CHUNK = 5000  # rows that are removed in one transaction
+# What is past a time and belongs to no project that there is: never a message or a hold that is open.
+LOOSE = {
+    "message": """project_id IS NULL AND state NOT IN ('queued', 'typing', 'accepted', 'held')
+                  AND coalesce(closed_at, created_at) < ?""",
+    "event": "at < ? AND (project_id IS NULL OR project_id NOT IN (SELECT id FROM project_queue))",
+    "hold": "released_at < ?",
+    "auth_check": "checked_at < ?",
+}
 BY_TRIGGER = ("session_name", "started_at", "completed_at", "error_message", "claimed_by", "claimed_until")  # of a status
 MOUNTS = "/proc/self/mounts"
 # WAL and locks do not hold on these.
@@ -578,11 +587,11 @@ class Store:
                 return False
             if change["delete"]:
                 self.run(f"DELETE FROM {table} WHERE id = ?", (change["id"],))
-            self.set(table, change["id"], change["first"])
+            self.put(table, change["id"], change["first"])
             self.walk(change["id"], change["events"], why)
-            self.set(table, change["id"], change["values"])
+            self.put(table, change["id"], change["values"])
             for agent in self.agents([change["id"]]) if change["agents"] else ():
-                self.set("agent_health", agent["id"], change["agents"])
+                self.put("agent_health", agent["id"], change["agents"])
             after = self.row(table, change["id"])
             changed = {name: [value, after[name]] for name, value in before.items() if value != after[name]} if after else {}
             told = {"table": table, "id": change["id"], "columns": changed, "backup": os.path.basename(backup)}
@@ -602,7 +611,7 @@ class Store:
             if not moved:
                 raise Refused(f"project {project_id} could not be moved by '{event}'")
 
-    def set(self, table: str, number: int, values: dict) -> None:
+    def put(self, table: str, number: int, values: dict) -> None:
         if values:
             changes = ", ".join(f"{column} = ?" for column in values)
             self.run(f"UPDATE {table} SET {changes} WHERE id = ?", [*values.values(), number])
@@ -634,7 +643,7 @@ class Store:
             if row:
                 self.walk(number, path, f"undo of the repair in event {event['id']}")
                 values = {name: row[name] for name in BY_TRIGGER if path} | {name: old[name] for name in columns}
-                self.set(table, number, {name: value for name, value in values.items() if name != "status"})
+                self.put(table, number, {name: value for name, value in values.items() if name != "status"})
             else:
                 self.insert(table, old)
             self.note("repair", "undo", "tmo-repair-db", {"event": event["id"]}, project_id=event["project_id"])
@@ -745,8 +754,34 @@ class Store:
             if not self.run("DELETE FROM project_queue WHERE id = ? AND completed_at = ?", (project_id, completed_at)):
                 return False
             self.run("DELETE FROM event WHERE project_id = ?", (project_id,))
+            self.run("UPDATE imported SET raw = '{}', evidence = NULL WHERE project_id = ?", (project_id,))
         self.event("prune", "prune", "tmo-prune", project_id=project_id)
         return True
+
+    def loose(self, before: float) -> dict[str, int]:
+        """How many rows of each table are past that time and of no project that there is."""
+        counts = {
+            table: self.one(f"SELECT count(*) AS n FROM {table} WHERE {old}", (before,)) for table, old in LOOSE.items()
+        }
+        return {table: row["n"] for table, row in counts.items() if row and row["n"]}
+
+    def drop_loose(self, table: str, before: float) -> int:
+        """Remove those of one table, some at a time: others write meanwhile. How many."""
+        total, dropped = 0, -1
+        some = f"SELECT rowid FROM {table} WHERE {LOOSE[table]} LIMIT {CHUNK}"
+        while dropped:
+            with self.transaction():
+                dropped = self.run(f"DELETE FROM {table} WHERE rowid IN ({some})", (before,))
+            total += dropped
+        return total
+
+    def runs(self) -> set[str]:
+        """The launches that agents, and what is known of projects, speak of."""
+        rows = self.all(
+            """SELECT run FROM agent_health WHERE run IS NOT NULL
+               UNION SELECT run FROM event WHERE run IS NOT NULL AND project_id IN (SELECT id FROM project_queue)"""
+        )
+        return {row["run"] for row in rows}
 
 
 def now() -> float:

@@ -17,6 +17,7 @@ from .judging import BUSY, Judge
 from .look import Look
 from .panes import roles
 
+FRESH_S = 1.0  # an older look at tmux is taken anew before something is changed by it
 PASSES = 5  # what was repaired may show what stood behind it
 
 
@@ -164,7 +165,8 @@ class Repairer:
     def carry_out(self, one: dict, backup: str) -> bool:
         """Make a change, if a look right now comes to the same verdict."""
         if one["kind"] in repair.BY_LOOK:
-            self.look_again()
+            if abs(now() - self.look.now) > FRESH_S:
+                self.look_again()
             project = self.db.project(one["project_id"])
             again = self.of_project(project) if project and project["status"] == one["from"] else None
             if not again or not again["change"] or (again["kind"], again["to"]) != (one["kind"], one["to"]):
