@@ -27,6 +27,9 @@ at_prompt() {
     out 'map([.old_id, .result, .from, .to, .project_id]) == [[3, "taken", "completed", "completed", null],
         [29, "changed", "FAILED", "failed", null], [31, "changed", "processing", "cancelled", null]]'
     [ ! -e "$W/state" ] || fail 'a dry run wrote something'
+    cp "$W/out" "$W/rows"
+    want 0 tmo-fmt <"$W/rows"
+    grep -q '^project  changed  29  *FAILED  *failed  *api-impl-1  ' "$W/out" || fail 'a table of something else'
     want 0 tmo-import --tz Europe/Lisbon "$W/old.db"
     keys kind result old_id project_id from to name session_name failure marks why
     out '.[1] | .failure == "weak" and .session_name == "api-impl-1" and (.why | contains("without the window"))'

@@ -26,6 +26,9 @@ dump() { python3 -c 'import sqlite3, sys; print(*[r for r in sqlite3.connect(sys
     tells failed_alive processing false
     keys kind project_id from to reason evidence applied
     out '.[0] | .project_id == 1 and .from == "failed" and (.reason | contains("developer (idle)")) and .evidence.session == "ours"'
+    cp "$W/out" "$W/rows"
+    want 0 tmo-fmt <"$W/rows"
+    grep -q 'failed_alive  1  *failed  processing  .*its session is ours' "$W/out" || fail 'a table of something else'
     status_is 1 failed
     want 0 tmo-repair-db --apply
     tells failed_alive processing true

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 from tmuxorch import repair, store
+from tmuxorch.errors import Refused
 
 PROJECT = {
     "id": 7, "status": "failed", "status_at": 50.0, "session_name": "shop-7", "completed_at": 50.0, "enqueued_at": 1.0,
@@ -139,3 +140,65 @@ def test_there_is_a_way_back_from_every_repair(tmp_path):
         assert status == dest
     assert repair.way(machine, "failed", "failed") == []
     assert repair.way(machine, "failed", "nowhere") is None
+
+
+# -- carried out on a real database
+
+
+@pytest.fixture
+def db(tmp_path):
+    with contextlib.closing(store.write(str(tmp_path / "x.db")).connection) as connection:
+        yield store.Store(connection, str(tmp_path / "x.db"))
+
+
+def failed_row(db, path="/src", status="failed"):
+    values = {"name": "x", "agent": "stub", "roles": "developer", "enqueued_at": 1.0, "status": status, "session_name": "s",
+              "project_path": path, "completed_at": 5.0 if status == "failed" else None}  # fmt: skip
+    return db.enqueue([values])[0]
+
+
+def recover(row):
+    return repair.of_project(row, "recover", "recover", "recovery_complete", alone=True, agents=repair.FRESH)
+
+
+@pytest.mark.parametrize(("column", "value"), [("session_name", "other"), ("completed_at", 6.0), ("status_at", 7.0)])
+def test_a_row_that_changed_since_the_look_is_left(db, column, value):
+    row = failed_row(db)
+    db.update("project_queue", {"id": row["id"]}, {column: value})
+    assert not db.repair(recover(row), "why", {}, "b")
+    assert db.project(row["id"])["status"] == "failed"
+    assert db.events(kind="repair") == []
+
+
+def test_a_neighbour_that_started_since_the_look_keeps_it_back(db):
+    row = failed_row(db)
+    other = failed_row(db, status="processing")
+    assert not db.repair(recover(row), "why", {}, "b")
+    db.move(other["id"], "error", "t")
+    assert db.repair(recover(row), "why", {}, "b")
+    assert db.project(row["id"])["status"] == "processing"
+
+
+def test_a_repair_is_whole_or_not_at_all(db):
+    row = failed_row(db)
+    bad = repair.of_project(row, "recover", "recover", "finalize")  # not legal from recovering
+    with pytest.raises(Refused):
+        db.repair(bad, "why", {}, "b")
+    assert db.project(row["id"])["status"] == "failed"
+    assert [event["name"] for event in db.events()] == ["enqueue"]
+
+
+def test_undo_brings_back_a_row_that_was_removed(db):
+    row = failed_row(db)
+    db.save_agent(row["id"], "nobody", {"agent": "stub", "state": "idle"})
+    agent = {**db.agent(row["id"], "nobody"), "status": "failed", "roles": "developer"}
+    backup = db.backup()
+    found = repair.agent(agent, there=False)
+    assert db.repair(found["change"], found["reason"], found["evidence"], backup)
+    assert db.agents() == []
+    old = store.read(backup)
+    (event,) = db.repairs(backup)
+    assert db.undo(event, old.row("agent_health", agent["id"]), [])
+    assert db.agents() == old.agents()
+    assert db.repairs(backup) == []
+    old.connection.close()
