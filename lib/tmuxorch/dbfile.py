@@ -60,7 +60,7 @@ def first_whole(path: str, folder: str) -> tuple[sqlite3.Connection | None, list
 def by_sqlite(path: str, target: str) -> None:
     """SQLite's own backup. A database that nobody has open is read as it lies there: a reader that takes part in a WAL
     would make files beside it."""
-    how = "mode=ro" if any(os.path.exists(path + side) for side in SIDES) else "immutable=1"
+    how = "mode=ro" if any(os.path.exists(path + side) for side in SIDES) else "mode=ro&immutable=1"
     source = sqlite3.connect(store.uri(path, how), uri=True, timeout=store.BUSY_S)
     with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
         end = time.monotonic() + store.BUSY_S

@@ -125,15 +125,14 @@ def worth(error: str | None) -> str | None:
 # -- projects
 
 
-def place(record: dict) -> dict:
+def place(record: dict, live: set[str]) -> dict:
     """Where a project's record stands among its duplicates: its session, its status, and its rank. Of those of one
-    session the highest rank, then the highest id, is the one."""
-    named = sessions(record)
+    session the highest rank, then the highest id, is the one. live: the sessions that tmux has."""
     status = STATUSES.get((text(record.get("status")) or "").casefold())
     real = not placeholder(text(record.get("spec_path")))
     order = {"processing": 4, "paused": 3, "queued": 2, "failed": 1}
     return {
-        "session": named[0] if named else None,
+        "session": chosen_session(record, live, []),
         "open": status in ("queued", "processing", "paused"),
         "rank": 10 * real + order.get(status or "", 0),
     }

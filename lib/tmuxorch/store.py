@@ -688,10 +688,10 @@ class Store:
             values["id"] = one["wanted"]
         number = self.insert("project_queue", values)
         self.insert("imported", {**one["record"], "project_id": number})
-        if one["paused"]:
+        name = f"project/{number}"
+        if one["paused"] and not self.one("SELECT 1 FROM hold WHERE name = ? AND released_at IS NULL", (name,)):
             why = "it was paused in the database that it came from"
-            hold = {"name": f"project/{number}", "cause": "manual", "actor": "tmo-import", "why": why, "since_at": now()}
-            self.insert("hold", hold)
+            self.insert("hold", {"name": name, "cause": "manual", "actor": "tmo-import", "why": why, "since_at": now()})
         return number
 
     def take_message(self, message: dict, record: dict) -> bool:

@@ -53,6 +53,8 @@ at_prompt() {
         "{'id': 61, 'spec_path': '/specs/x.md', 'status': 'failed', 'session_name': 'shop-impl'}" \
         "('tasks', {'session_name': 'shop-impl-1a2b3c4d', 'agent_role': 'Developer', 'window_index': 1, 'next_run': 1.0e9,
           'interval_minutes': 0, 'note': 'look at your tests'})"
+    want 0 tmo-import -n --adopt "$W/old.db"
+    out 'map(select(.kind == "session") | [.result, .project_id]) == [["changed", null]]'
     want 0 tmo-import "$W/old.db"
     out '.[2] | .kind == "task" and .result == "left" and (.why | contains("not ours"))'
     want 0 tmo-repair-db --apply

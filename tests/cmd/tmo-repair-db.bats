@@ -276,6 +276,15 @@ break_file() {
     enqueue shop
 }
 
+@test 'a file that cannot be read is one line, and no other file comes of it' {
+    for file in "$W/none.db" "$W"; do
+        want 2 tmo-repair-db --check "$file"
+        ! grep -q Traceback "$W/err" || fail 'a traceback'
+        grep -qF "$file" "$W/err"
+        [ ! -e "$file.recovered" ] && [ ! -e "$W/none.db" ]
+    done
+}
+
 @test 'wrong calls' {
     for words in '--apply --check' '--swap' 'file' '--undo' '--undo nowhere'; do
         # shellcheck disable=SC2086 # words

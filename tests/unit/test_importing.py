@@ -98,8 +98,8 @@ def test_a_duplicate_is_kept_and_named():
     found = take(record, of=36, shared=True)
     assert (found["values"]["status"], found["values"]["session_name"]) == ("cancelled", None)
     assert take({**record, "status": "failed"}, of=36, shared=True)["values"]["status"] == "failed"
-    real = importing.place({"spec_path": "/s/web.md", "status": "failed", "session_name": "a"})
-    guess = importing.place(record)
+    real = importing.place({"spec_path": "/s/web.md", "status": "failed", "session_name": "a"}, set())
+    guess = importing.place(record, set())
     assert real["rank"] > guess["rank"] and real["session"] == guess["session"]
 
 
@@ -199,4 +199,4 @@ def test_any_record_becomes_a_row_that_the_database_takes(record):
     assert json.loads(importing.kept(record)).keys() == record.keys()
     assert isinstance(importing.key("project_queue", record, 1), str)
     importing.checkin("tasks", record, UTC, 1e9)
-    importing.place(record)
+    importing.place(record, {"a"})

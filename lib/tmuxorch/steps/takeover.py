@@ -37,6 +37,7 @@ class Taker:
         self.look: Look | None = None
         self.complaints: list[str] = []
         self.taken = 0  # records in this run
+        self.planned: list[dict] = []  # projects that a dry run would take, and whose session lives
         self.defaults = {"agent": config["agent"], "roles": ",".join(config["roles"])}
         self.look_again()
 
@@ -81,7 +82,7 @@ class Taker:
 
     def places(self, old: dbfile.Old) -> Iterator[tuple[int, str | None, str | None, int]]:
         for number, record in old.records("project_queue"):
-            place = importing.place(record)
+            place = importing.place(record, self.live)
             spec, path = importing.text(record.get("spec_path")), importing.text(record.get("project_path"))
             same = place["open"] and not importing.placeholder(spec)
             yield number, place["session"], f"{real(spec)}\n{real(path)}" if same else None, place["rank"]
@@ -91,6 +92,8 @@ class Taker:
         before = self.db.taken(keys.values()) if self.db else {}
         chosen = [self.project(old, number, record, keys[number]) for number, record in batch if keys[number] not in before]
         numbers = self.db.take_projects(chosen) if self.db and not self.dry else [None] * len(chosen)
+        self.planned += [{**one["values"], "id": None, "run": None, "raw": one["record"]["raw"]} for one in chosen
+                         if self.dry and one["values"]["session_name"] in self.live]  # fmt: skip
         self.taken += sum(number is not None for number in numbers)
         rows = dict(zip([one["record"]["old_id"] for one in chosen], zip(chosen, numbers, strict=True), strict=True))
         for number, record in batch:
@@ -104,7 +107,7 @@ class Taker:
         files: dict = next((self.files[name] for name in importing.sessions(record) if name in self.files), {})
         of, by = old.first_of(number)
         spec = importing.text(record.get("spec_path"))
-        unfinished = importing.place(record)["open"] and not importing.placeholder(spec)
+        unfinished = importing.place(record, self.live)["open"] and not importing.placeholder(spec)
         context = {
             "zone": self.zone, "live": self.live, "of": of, "shared": by == "session", "files": files,
             "spec": read(spec) if unfinished else None,
@@ -164,7 +167,7 @@ class Taker:
         if not self.look:
             raise self.silence
         self.look.need_server()
-        for project in self.db.named(self.live) if self.db else []:
+        for project in [*(self.db.named(self.live) if self.db else []), *self.planned]:
             name = project["session_name"]
             panes = [pane for pane in self.look.panes if pane["session_name"] == name]
             yield self.adopt_session(self.look, project, name, panes)
