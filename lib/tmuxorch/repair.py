@@ -136,7 +136,7 @@ def running(project: dict, facts: dict) -> dict | None:
     """A running project that nothing runs of.
 
     facts: session, names, states as above; survivors (processes of its agents that outlived their panes); grace (its
-    own); kept (agents of which tmo-recover has not given up)."""
+    own); kept (tmo-recover runs, and has not given up on all of its agents)."""
     status, left = project["status"], facts["grace"]
     evidence = {"session": facts["session"], "states": facts["states"], "deadline_at": left["deadline_at"]}
     if facts["session"] == "unknown" or (status != "recovering" and facts["session"] == "ours"):

@@ -498,6 +498,11 @@ class Store:
                 (name, host(), now()),
             )
 
+    def last_beat(self, name: str) -> float:
+        """When a cron line last began on this host, 0 when it never did."""
+        row = self.one("SELECT started_at FROM heartbeat WHERE name = ? AND host = ?", (name, host()))
+        return row["started_at"] if row else 0.0
+
     def auth_check(self, agent: str, directory: str, since: float) -> dict | None:
         """The login check of an agent in a directory, if one was made since."""
         row = self.one(

@@ -144,16 +144,21 @@ dump() { python3 -c 'import sqlite3, sys; print(*[r for r in sqlite3.connect(sys
     out '.[0].completion.verdict == "completed"'
 }
 
-@test 'processing without a session: left until its grace is over and recovery has given up' {
+@test 'processing without a session: left while its grace lasts, or cron brings its agents back' {
     idle_agent shop
     tmux -S "$TMO_SOCKET" kill-server
     want 0 tmo-repair-db --apply
     nothing
     sql "UPDATE project_queue SET started_at = 1000 WHERE id = 1"
+    sql "INSERT INTO heartbeat (name, host, started_at) VALUES ('watch', '$(uname -n)', $(date +%s))"
     want 0 tmo-repair-db --apply
     tells processing_gone '' false
     out '.[0].reason | contains("tmo-recover")'
     sql 'UPDATE agent_health SET needs_human = 1'
+    want 0 tmo-repair-db
+    tells processing_gone failed false
+    sql 'UPDATE agent_health SET needs_human = 0'
+    sql 'UPDATE heartbeat SET started_at = started_at - 1000'
     want 0 tmo-repair-db --apply
     out '.[0] | .kind == "processing_gone" and .from == "processing" and .to == "failed" and .applied'
     out '.[1:] | all(.applied and .kind == "agent_gone")'

@@ -18,6 +18,7 @@ from .look import Look
 from .panes import roles
 
 FRESH_S = 1.0  # an older look at tmux is taken anew before something is changed by it
+TENDED_S = 900.0  # cron's watch ran so lately: it brings back what can be brought back
 PASSES = 5  # what was repaired may show what stood behind it
 
 
@@ -138,7 +139,7 @@ class Repairer:
             **self.presence(project),
             "grace": over,
             "survivors": any(self.look.survivors(project["id"], role) for role in roles(project)),
-            "kept": any(not agent["needs_human"] for agent in agents),
+            "kept": now() - self.db.last_beat("watch") < TENDED_S and any(not agent["needs_human"] for agent in agents),
         }
 
     # -- repairing
