@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import old_system as old
 import pytest
@@ -15,6 +16,14 @@ from hypothesis import strategies as st
 from tmuxorch import config, dbfile, store
 from tmuxorch.errors import Error
 from tmuxorch.steps import takeover
+
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # each case makes databases anew, and a disk is slow to say so
+
+
+@pytest.fixture
+def tmp_path():
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        yield Path(folder)
 
 
 def files(folder):
@@ -77,9 +86,6 @@ def whole(folder, path, before):
     assert query(folder, "SELECT id, status FROM project_queue ORDER BY id") == projects
     assert query(folder, "SELECT count(*) FROM event WHERE kind <> 'import'") == history
     assert files(os.path.dirname(path)) == before
-
-
-MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # each example makes databases anew, and a disk is slow to say so
 
 
 DIRT = [
