@@ -18,6 +18,7 @@ from .errors import Error
 from .store import errors
 
 SIDES = ("-wal", "-journal")  # what belongs to a database file and holds data
+GAPS = 10000  # unreadable stretches of a table after which the rest is given up
 PROBE = 64  # rowids: how far apart an unreadable stretch is probed, at most
 
 
@@ -262,12 +263,14 @@ def readable(old: sqlite3.Connection, table: str, listed: str, lost: list) -> It
     while True:
         try:
             for row in old.execute(query, (at,)):
+                if row[0] < at:
+                    raise sqlite3.DatabaseError("a page that points back")  # this would never end
                 yield row
                 at = row[0] + 1
             return
         except (sqlite3.DatabaseError, OverflowError):
             start = max(at, 0)
-            found = next_readable(old, table, start, top)
+            found = next_readable(old, table, start, top) if len(lost) < GAPS else None
             lost.append([start, None if found is None else found - 1])
             if found is None:
                 return
@@ -311,7 +314,7 @@ def probe(old: sqlite3.Connection, table: str, at: int) -> int | None | bool:
         row = old.execute(query, (at,)).fetchone()
     except (sqlite3.DatabaseError, OverflowError):
         return False
-    return row[0] if row else None
+    return False if row and row[0] < at else row[0] if row else None
 
 
 def place(part: str, target: str) -> None:
