@@ -22,6 +22,7 @@ dump() { python3 -c 'import sqlite3, sys; print(*[r for r in sqlite3.connect(sys
 @test 'failed in the table, alive in tmux: a plan first, then recover and recovery_complete, and nothing is left' {
     idle_agent shop
     failed_by_sql
+    tmux -S "$TMO_SOCKET" set-option -u -t =shop-1: @tmo_start # it still says whose it is
     want 0 tmo-repair-db
     tells failed_alive processing false
     keys kind project_id from to reason evidence applied
@@ -38,6 +39,7 @@ dump() { python3 -c 'import sqlite3, sys; print(*[r for r in sqlite3.connect(sys
     want 0 tmo-log -p 1
     out 'map(select(.actor == "tmo-repair-db") | [.kind, .name, .source, .dest]) == [["status", "recover", "failed", "recovering"],
         ["status", "recovery_complete", "recovering", "processing"], ["repair", "recover", null, null]]'
+    [ "$(tmux -S "$TMO_SOCKET" show-options -v -t =shop-1: @tmo_start)" = "$(sql 'SELECT run FROM project_queue')" ]
     nothing_left
     want 0 tmo-send 1/developer 'and on we go'
     out '.[0].state == "submitted"'
