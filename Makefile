@@ -42,11 +42,14 @@ contract: $(VENV)/tested
 ROUNDS = 20
 WALKS = 5
 WATCHES = 20
+REPAIRS = 20
+DAMAGES = 25
+RECORDS = 5000
 PROJECTS = 40
 SEED = 1
 chaos: $(VENV)/tested
 	@dev/need faketime
-	@$(RUN) python -m pytest -s tests/chaos --rounds $(ROUNDS) --walks $(WALKS) --watches $(WATCHES) --projects $(PROJECTS) --seed $(SEED)
+	@$(RUN) python -m pytest -s tests/chaos --rounds $(ROUNDS) --walks $(WALKS) --watches $(WATCHES) --repairs $(REPAIRS) --damages $(DAMAGES) --records $(RECORDS) --projects $(PROJECTS) --seed $(SEED)
 
 # The batch alone: `make batch PROJECTS=100 SEED=7`.
 batch: $(VENV)/tested

@@ -135,7 +135,7 @@ SELECT name, value AS le, CAST(value AS TEXT) AS label FROM bound, json_each(bou
 UNION ALL SELECT name, 9e999, '+Inf' FROM bound;
 
 -- What every counter counts, a row a thing counted. Not grouped, so that what one project adds is found by its index.
--- What belongs to no project is never removed.
+-- What belongs to no project is counted until it is removed, and then kept as those are.
 CREATE VIEW metric_count AS
 SELECT project_id, 'tmux_orch_auth_failures_total' AS name, '{"found":"work"}' AS labels, 1 AS value
 FROM event WHERE kind = 'health' AND dest = 'login' AND source <> dest

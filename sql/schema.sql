@@ -274,6 +274,19 @@ BEGIN
     VALUES (NEW.released_at, 'hold', 'release', coalesce(NEW.released_by, 'sql'), NEW.name, NEW.why);
 END;
 
+CREATE TABLE imported (
+    key         TEXT PRIMARY KEY,        -- the same record in any copy of that database
+    kind        TEXT NOT NULL CHECK (kind IN ('project', 'task', 'message')),
+    old_id      INTEGER NOT NULL,
+    project_id  INTEGER,                 -- no foreign key: what was pruned is not taken over anew
+    source      TEXT NOT NULL,           -- the file
+    imported_at REAL NOT NULL,
+    raw         TEXT NOT NULL CHECK (json_valid(raw)),
+    evidence    TEXT CHECK (evidence IS NULL OR json_valid(evidence))  -- of completion, as the old records have it
+) STRICT;
+
+CREATE INDEX imported_project ON imported (project_id);
+
 CREATE TRIGGER health_changed AFTER UPDATE OF state, is_stuck ON agent_health
 WHEN NEW.state <> OLD.state OR NEW.is_stuck > OLD.is_stuck
 BEGIN

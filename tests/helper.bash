@@ -10,7 +10,7 @@ LONG=60 # seconds: a deadline on a loaded machine, not a time that anything take
 
 # The commands by what they are. tests/test_shape.py knows that there is a file for each.
 READERS='tmo-project tmo-ls tmo-grace tmo-log tmo-kpi tmo-metrics tmo-report tmo-brief tmo-fmt tmo-crontab tmo-repair-db tmo-doctor'
-WRITERS='tmo-enqueue tmo-start tmo-send tmo-deliver tmo-authcheck tmo-health tmo-recover tmo-complete tmo-done tmo-hold tmo-prune tmo-notify'
+WRITERS='tmo-enqueue tmo-start tmo-send tmo-deliver tmo-authcheck tmo-health tmo-recover tmo-complete tmo-done tmo-hold tmo-prune tmo-notify tmo-import'
 OTHERS='tmo-hook tmo-stub-agent'
 
 setup() { make_world; }
@@ -169,6 +169,21 @@ import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], timeout=20)
 for row in db.execute(sys.argv[2]):
     print(*row, sep="|")
+db.commit()
+END
+}
+
+# old_database [ROW...]: $W/old.db as an older system left it, with these rows: a dict of Python each, of project_queue, or
+# with its table before it ("tasks", {...}).
+old_database() {
+    PYTHONPATH=$ROOT/tests/unit python3 - "$W/old.db" "${@:-{'spec_path': '/web.md', 'status': 'failed'\}}" <<'END'
+import ast, sqlite3, sys
+import old_system
+db = sqlite3.connect(old_system.build(sys.argv[1]))
+for word in sys.argv[2:]:
+    row = ast.literal_eval(word)
+    table, row = row if isinstance(row, tuple) else ("project_queue", row)
+    old_system.insert(db, table, row)
 db.commit()
 END
 }

@@ -40,6 +40,12 @@ def commits(directory: str, base: str | None) -> int | None:
     return int(out) if out else None
 
 
+def commits_since(directory: str, at: float) -> int | None:
+    """How many commits of the present branch are younger than a time."""
+    out = ask(directory, "rev-list", "--count", f"--since=@{int(at)}", "HEAD")
+    return int(out) if out else None
+
+
 def log(directory: str, count: int) -> list[str]:
     """The last commits, a line each."""
     out = ask(directory, "log", f"-{count}", "--format=%h %s (%cr)")

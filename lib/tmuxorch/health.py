@@ -9,6 +9,7 @@ from . import reset, screen
 
 STUCK = ("draft", "dialog", "api_error", "context_full", "hung", "shell", "dead", "missing")  # someone must act
 HELD = ("login", "limited")  # they end by an outside event
+ALIVE = ("working", "idle", "draft", "dialog", "login", "limited", "api_error", "context_full")  # it can go on
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "ash", "busybox", "tmux"}
 
 

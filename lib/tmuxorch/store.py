@@ -19,6 +19,7 @@ from .errors import Error, Later, Refused
 from .waiting import locked
 
 FREE = 64 << 20  # bytes: less free disk than that is reported
+WAL = 64 << 20  # bytes: SQLite takes a WAL over at 4 MB, unless a reader is in the way
 BUSY_S = 10.0  # how long a writer waits for its turn, and for writers that are not ours
 RUNNING = ("initializing", "authenticating", "setting_up", "processing", "completing", "recovering")
 LIVE = ("processing", "completing")  # every role should have its agent
@@ -27,6 +28,16 @@ OPEN_MESSAGE = ("queued", "typing", "accepted", "held")
 KPI = ("kpi_failure", "kpi_intervention", "kpi_project", "kpi_login", "kpi_fault", "kpi_message")  # views with an `at`
 NO_NIGHT: dict = {"projects": [], "spans": [], "units": {name: [] for name in (*KPI, "agent_span")}, "holds": [],
                   "people": [], "heartbeats": [], "screens": {}}  # fmt: skip
+CHUNK = 5000  # rows that are removed in one transaction
+# What is past a time and belongs to no project that there is: never a message or a hold that is open.
+LOOSE = {
+    "message": """project_id IS NULL AND state NOT IN ('queued', 'typing', 'accepted', 'held')
+                  AND coalesce(closed_at, created_at) < ?""",
+    "event": "at < ? AND (project_id IS NULL OR project_id NOT IN (SELECT id FROM project_queue))",
+    "hold": "released_at < ?",
+    "auth_check": "checked_at < ?",
+}
+BY_TRIGGER = ("session_name", "started_at", "completed_at", "error_message", "claimed_by", "claimed_until")  # of a status
 MOUNTS = "/proc/self/mounts"
 # WAL and locks do not hold on these.
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "afs", "lustre", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
@@ -45,8 +56,7 @@ def read(path: str) -> Store | None:
     except OSError:
         pass  # it may be there: SQLite says what is wrong with it
     with errors(path):
-        uri = "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro"
-        store = Store(connect(uri, uri=True), path)
+        store = Store(connect(uri(path, "mode=ro"), uri=True), path)
         version = store.version()
     check_version(version, path)
     if version == 0:
@@ -68,6 +78,11 @@ def write(path: str) -> Store:
             store.migrate()
     check_version(store.version(), path)
     return store
+
+
+def uri(path: str, how: str) -> str:
+    """A file's name as SQLite takes it with options."""
+    return "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?" + how
 
 
 def check_version(version: int, path: str) -> None:
@@ -129,6 +144,19 @@ def newest() -> int:
     return len(migrations())
 
 
+def blueprint() -> list[tuple[str, str, str]]:
+    """(type, name, sql) of everything in a database of the newest schema."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for path in migrations():
+            Store(connection, ":memory:").script(path)
+        return connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+
+
+def queue(path: str) -> contextlib.AbstractContextManager:
+    """The writers' turn at a database."""
+    return locked(path + ".lock", BUSY_S, f"database '{path}' is busy")
+
+
 class Store:
     """One connection. Rows are plain dicts with the columns of their table."""
 
@@ -144,6 +172,9 @@ class Store:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
 
+    def row(self, table: str, number: int) -> dict | None:
+        return self.one(f"SELECT * FROM {table} WHERE id = ?", (number,))
+
     def one(self, sql: str, values: Iterable = ()) -> dict | None:
         rows = self.all(sql, values)
         return rows[0] if rows else None
@@ -157,15 +188,9 @@ class Store:
         return self.connection.execute("PRAGMA user_version").fetchone()[0]
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """Hold the writers' queue."""
-        with locked(self.path + ".lock", BUSY_S, f"database '{self.path}' is busy"):
-            yield
-
-    @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """A short write: all of it or nothing."""
-        with errors(self.path), self.turn():
+        with errors(self.path), queue(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -175,7 +200,7 @@ class Store:
             self.connection.execute("COMMIT")
 
     def migrate(self) -> None:
-        with self.turn():
+        with queue(self.path):
             self.connection.execute("PRAGMA journal_mode = WAL")
         for number, path in enumerate(migrations(), 1):
             with self.transaction():
@@ -212,11 +237,15 @@ class Store:
 
     def event(self, kind: str, name: str, actor: str, evidence: object = None, **columns: object) -> dict:
         """Append one event; the row as printed."""
+        with self.transaction():
+            number = self.note(kind, name, actor, evidence, **columns)
+        return self.events(after=number - 1, limit=1)[0]
+
+    def note(self, kind: str, name: str, actor: str, evidence: object = None, **columns: object) -> int:
+        """Append one event inside the caller's transaction; its id."""
         values = {"at": now(), "kind": kind, "name": name, "actor": actor, **columns}
         values["evidence"] = None if evidence is None else json.dumps(evidence, ensure_ascii=False)
-        with self.transaction():
-            number = self.insert("event", values)
-        return self.events(after=number - 1, limit=1)[0]
+        return self.insert("event", values)
 
     def events(
         self, project_id: int | None = None, since: float = 0, after: int = 0, kind: str | None = None, limit: int = -1
@@ -533,6 +562,11 @@ class Store:
         """The last run of each cron line, of every host."""
         return self.all("SELECT * FROM heartbeat ORDER BY name, host")
 
+    def last_beat(self, name: str) -> float:
+        """When a cron line last began on this host, 0 when it never did."""
+        row = self.one("SELECT started_at FROM heartbeat WHERE name = ? AND host = ?", (name, host()))
+        return row["started_at"] if row else 0.0
+
     def auth_check(self, agent: str, directory: str, since: float) -> dict | None:
         """The login check of an agent in a directory, if one was made since."""
         row = self.one(
@@ -592,6 +626,202 @@ class Store:
             bounds.setdefault(row["name"], []).append(row["label"])
         return bounds
 
+    # -- repair
+
+    def suspects(self, sessions: Iterable[str], tagged: Iterable[int]) -> dict[str, list[dict]]:
+        """The rows that may contradict the world. sessions: the names of those that live; tagged: the projects that
+        panes carry the tag of. Failed projects without any sign of life or of completion are left out."""
+        live, ids = json.dumps(list(sessions)), json.dumps(list(tagged))
+        here = (host(),)
+        return {
+            "failed": self.all(
+                """SELECT p.* FROM project_queue p WHERE status = 'failed' AND (
+                       session_name IN (SELECT value FROM json_each(?1)) OR id IN (SELECT value FROM json_each(?2))
+                       OR EXISTS (SELECT 1 FROM event e WHERE e.project_id = p.id AND e.kind = 'done')
+                       OR EXISTS (SELECT 1 FROM imported i WHERE i.project_id = p.id AND i.evidence IS NOT NULL)
+                   ) ORDER BY id""",
+                (live, ids),
+            ),
+            "running": self.all(
+                """SELECT * FROM project_queue WHERE status IN ('processing', 'completing', 'recovering')
+                   AND coalesce(host, ?1) = ?1 ORDER BY id""",
+                here,
+            ),
+            "queued": self.all("SELECT * FROM project_queue WHERE status = 'queued' AND session_name IS NOT NULL"),
+            "ends": self.all(
+                """SELECT * FROM project_queue
+                   WHERE (completed_at IS NULL) = (status IN ('completed', 'failed', 'cancelled')) ORDER BY id"""
+            ),
+            "twins": self.all(
+                """SELECT * FROM project_queue WHERE session_name IN (
+                       SELECT session_name FROM project_queue WHERE session_name <> ''
+                       GROUP BY session_name HAVING count(*) > 1) ORDER BY session_name, id"""
+            ),
+            "agents": self.all(
+                """SELECT a.*, p.status, p.roles FROM agent_health a LEFT JOIN project_queue p ON p.id = a.project_id
+                   WHERE a.host = ?1 AND (p.id IS NULL OR p.status IN ('queued', 'completed', 'failed', 'cancelled')
+                       OR ',' || p.roles || ',' NOT LIKE '%,' || a.role || ',%') ORDER BY a.id""",
+                here,
+            ),
+            "messages": self.all(
+                """SELECT m.*, p.status FROM message m LEFT JOIN project_queue p ON p.id = m.project_id
+                   WHERE m.state IN ('queued', 'held') ORDER BY m.id"""
+            ),
+            "holds": self.all("SELECT * FROM hold WHERE released_at IS NULL AND until_at <= ? ORDER BY id", (now(),)),
+        }
+
+    def failure(self, project_id: int) -> dict | None:
+        """The event that a project failed by, or came into the database by as a failed one; an undone repair is none."""
+        row = self.one(
+            """SELECT * FROM event WHERE project_id = ? AND kind = 'status' AND dest = 'failed'
+               AND NOT (actor = 'tmo-repair-db' AND why GLOB 'undo of *') ORDER BY id DESC LIMIT 1""",
+            (project_id,),
+        )
+        return {**row, "evidence": decode(row["evidence"])} if row else None
+
+    def neighbour(self, project_id: int) -> dict | None:
+        """Another project that runs in the same directory."""
+        return self.one(
+            f"""SELECT o.* FROM project_queue o JOIN project_queue p ON p.id = ? AND o.project_path = p.project_path
+                WHERE o.id <> p.id AND o.status IN ({", ".join("?" * len(RUNNING))})""",
+            (project_id, *RUNNING),
+        )
+
+    def repair(self, change: dict, why: str, evidence: dict, backup: str) -> bool:
+        """Carry out one change of a plan (`repair.finding`), whole or not at all, with its event. False when the row
+        does not stand any more as it was looked at."""
+        table, where = change["table"], {"id": change["id"], **change["expect"]}
+        same = " AND ".join(f"{column} IS ?" for column in where)
+        with self.transaction():
+            before = self.one(f"SELECT * FROM {table} WHERE {same}", where.values())
+            if not before or (change["alone"] and self.neighbour(change["id"])):
+                return False
+            if change["delete"]:
+                self.run(f"DELETE FROM {table} WHERE id = ?", (change["id"],))
+            self.put(table, change["id"], change["first"])
+            self.walk(change["id"], change["events"], why)
+            self.put(table, change["id"], change["values"])
+            for agent in self.agents([change["id"]]) if change["agents"] else ():
+                self.put("agent_health", agent["id"], change["agents"])
+            after = self.row(table, change["id"])
+            changed = {name: [value, after[name]] for name, value in before.items() if value != after[name]} if after else {}
+            told = {"table": table, "id": change["id"], "columns": changed, "backup": os.path.basename(backup)}
+            self.note("repair", change["name"], "tmo-repair-db", evidence | told, project_id=change["project_id"], why=why)
+        return True
+
+    def walk(self, project_id: int, events: Iterable[str], why: str) -> None:
+        """Move a project by one event after the other inside the caller's transaction. Raises Refused when that is not
+        legal from where it is."""
+        for event in events:
+            moved = self.run(
+                """UPDATE project_queue SET actor = 'tmo-repair-db', why = ?1, status = (
+                       SELECT dest FROM state_transition t WHERE t.event = ?2 AND t.source = status)
+                   WHERE id = ?3 AND status IN (SELECT source FROM state_transition WHERE event = ?2)""",
+                (why, event, project_id),
+            )
+            if not moved:
+                raise Refused(f"project {project_id} could not be moved by '{event}'")
+
+    def put(self, table: str, number: int, values: dict) -> None:
+        if values:
+            changes = ", ".join(f"{column} = ?" for column in values)
+            self.run(f"UPDATE {table} SET {changes} WHERE id = ?", [*values.values(), number])
+
+    def marks(self, project_id: int) -> list[str]:
+        """What speaks for the completion of a project by the records that it was taken over from."""
+        rows = self.all("SELECT evidence FROM imported WHERE project_id = ? AND evidence IS NOT NULL", (project_id,))
+        return [word for row in rows for word in json.loads(row["evidence"])]
+
+    def repairs(self, backup: str) -> list[dict]:
+        """The repairs that were made after this backup and not undone yet, the last one first."""
+        rows = self.all(
+            """SELECT * FROM event r WHERE kind = 'repair' AND name <> 'undo' AND evidence ->> 'backup' = ?
+               AND NOT EXISTS (SELECT 1 FROM event u WHERE u.kind = 'repair' AND u.name = 'undo'
+                               AND u.evidence ->> 'event' = r.id) ORDER BY id DESC""",
+            (os.path.basename(backup),),
+        )
+        return [{**row, "evidence": decode(row["evidence"])} for row in rows]
+
+    def undo(self, event: dict, old: dict, path: list[str]) -> bool:
+        """Undo one repair: its columns as they are in `old`, the row of the backup, the status by the events of `path`.
+        False when the row changed since."""
+        told = event["evidence"]
+        table, number, columns = told["table"], told["id"], told["columns"]
+        with self.transaction():
+            row = self.row(table, number)
+            if bool(row) != bool(columns) or any(row[name] != after for name, (_, after) in columns.items() if row):
+                return False
+            if row:
+                self.walk(number, path, f"undo of the repair in event {event['id']}")
+                values = {name: row[name] for name in BY_TRIGGER if path} | {name: old[name] for name in columns}
+                self.put(table, number, {name: value for name, value in values.items() if name != "status"})
+            else:
+                self.insert(table, old)
+            self.note("repair", "undo", "tmo-repair-db", {"event": event["id"]}, project_id=event["project_id"])
+        return True
+
+    def backup(self) -> str:
+        """Copy the whole database into a new file beside it, and its path. It has its name only once it is whole."""
+        path = f"{self.path}.backup-{time.strftime('%Y%m%dT%H%M%S')}"
+        path = next(name for name in (path, *(f"{path}-{n}" for n in range(2, 10**6))) if not os.path.exists(name))
+        part = f"{path}.part-{os.getpid()}"
+        with errors(self.path):
+            try:
+                os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                self.connection.execute("VACUUM INTO ?", (part,))
+                with open(part, "rb") as file:
+                    os.fsync(file.fileno())
+                os.rename(part, path)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(part)
+        return path
+
+    # -- what another system left
+
+    def taken(self, keys: Iterable[str]) -> dict[str, dict]:
+        """What was taken over before, of these records, by key."""
+        rows = self.all("SELECT * FROM imported WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),))
+        return {row["key"]: row for row in rows}
+
+    def take_projects(self, records: list[dict]) -> list[int | None]:
+        """Insert projects with the records that they came from, in one transaction; the number of each, None where
+        another process took it meanwhile. A record: values (columns of project_queue), wanted (the number that it should
+        keep, where it is free), paused, and the columns of `imported` below `record`."""
+        with self.transaction():
+            return [self.take_project(one) for one in records]
+
+    def take_project(self, one: dict) -> int | None:
+        if self.one("SELECT 1 FROM imported WHERE key = ?", (one["record"]["key"],)):
+            return None
+        values = dict(one["values"])
+        if one["wanted"] and not self.row("project_queue", one["wanted"]):
+            values["id"] = one["wanted"]
+        number = self.insert("project_queue", values)
+        self.insert("imported", {**one["record"], "project_id": number})
+        name = f"project/{number}"
+        if one["paused"] and not self.one("SELECT 1 FROM hold WHERE name = ? AND released_at IS NULL", (name,)):
+            why = "it was paused in the database that it came from"
+            self.insert("hold", {"name": name, "cause": "manual", "actor": "tmo-import", "why": why, "since_at": now()})
+        return number
+
+    def take_message(self, message: dict, record: dict) -> bool:
+        """Queue a check-in or a message with the record that it came from; False when it was taken before."""
+        with self.transaction():
+            if self.one("SELECT 1 FROM imported WHERE key = ?", (record["key"],)):
+                return False
+            self.insert("message", message)
+            self.insert("imported", record)
+        return True
+
+    def named(self, sessions: Iterable[str]) -> list[dict]:
+        """The projects that were taken over and name one of these sessions, each with its `raw` record."""
+        return self.all(
+            """SELECT p.*, i.raw FROM project_queue p JOIN imported i ON i.project_id = p.id AND i.kind = 'project'
+               WHERE p.session_name IN (SELECT value FROM json_each(?)) ORDER BY p.id""",
+            (json.dumps(list(sessions)),),
+        )
+
     # -- upkeep
 
     def check(self) -> list[dict]:
@@ -602,6 +832,14 @@ class Store:
             found.append(
                 {"kind": "foreign_key", "reason": f"row {row['rowid']} of {row['table']} refers to no {row['parent']}"}
             )
+        there = {(row["type"], row["name"]) for row in self.all("SELECT type, name FROM sqlite_schema")}
+        for kind, name, _ in blueprint():
+            if (kind, name) not in there:
+                found.append({"kind": "schema", "reason": f"the {kind} {name} is missing"})
+        with contextlib.suppress(FileNotFoundError):
+            if (size := os.stat(self.path + "-wal").st_size) > WAL:
+                reason = f"the WAL holds {size >> 20} MiB: a reader that never ends keeps it from being taken over"
+                found.append({"kind": "wal", "reason": reason})
         disk = os.statvfs(os.path.dirname(self.path))
         if disk.f_bavail * disk.f_frsize < max(FREE, 2 * os.stat(self.path).st_size):
             found.append({"kind": "space", "reason": f"only {disk.f_bavail * disk.f_frsize >> 20} MiB are free"})
@@ -634,15 +872,57 @@ class Store:
         with self.transaction():
             if not self.one("SELECT id FROM project_queue WHERE id = ? AND completed_at = ?", (project_id, completed_at)):
                 return False
-            self.run(  # no counter goes down
-                """INSERT INTO metric_kept SELECT name, labels, sum(value) FROM metric_count WHERE project_id = ?
-                   GROUP BY name, labels ON CONFLICT (name, labels) DO UPDATE SET value = value + excluded.value""",
-                (project_id,),
-            )
+            self.keep_counts(self.counted(project_id))
             self.run("DELETE FROM project_queue WHERE id = ?", (project_id,))
             self.run("DELETE FROM event WHERE project_id = ?", (project_id,))
+            self.run("UPDATE imported SET raw = '{}', evidence = NULL WHERE project_id = ?", (project_id,))
         self.event("prune", "prune", "tmo-prune", project_id=project_id)
         return True
+
+    def loose(self, before: float) -> dict[str, int]:
+        """How many rows of each table are past that time and of no project that there is."""
+        counts = {
+            table: self.one(f"SELECT count(*) AS n FROM {table} WHERE {old}", (before,)) for table, old in LOOSE.items()
+        }
+        return {table: row["n"] for table, row in counts.items() if row and row["n"]}
+
+    def drop_loose(self, table: str, before: float) -> int:
+        """Remove those of one table, some at a time: others write meanwhile. How many."""
+        total, dropped = 0, -1
+        some = f"SELECT rowid FROM {table} WHERE {LOOSE[table]} LIMIT {CHUNK}"
+        while dropped:
+            with self.transaction():
+                counted = self.counted(None)
+                dropped = self.run(f"DELETE FROM {table} WHERE rowid IN ({some})", (before,))
+                left = {(name, labels): value for name, labels, value in self.counted(None)}
+                self.keep_counts([(name, labels, value - left.get((name, labels), 0)) for name, labels, value in counted])
+            total += dropped
+        return total
+
+    def counted(self, project_id: int | None) -> list[tuple]:
+        """(name, labels, value) of each counter's share that is of a project, None: of no project."""
+        rows = self.all(
+            """SELECT name, labels, sum(value) AS value FROM metric_count WHERE project_id IS ? GROUP BY name, labels""",
+            (project_id,),
+        )
+        return [(row["name"], row["labels"], row["value"]) for row in rows]
+
+    def keep_counts(self, counts: list[tuple]) -> None:
+        """Add (name, labels, value) to what removed rows had counted: no counter goes down."""
+        with errors(self.path):
+            self.connection.executemany(
+                """INSERT INTO metric_kept VALUES (?, ?, ?) ON CONFLICT (name, labels)
+                   DO UPDATE SET value = value + excluded.value""",
+                [row for row in counts if row[2]],
+            )
+
+    def runs(self) -> set[str]:
+        """The launches that agents, and what is known of projects, speak of."""
+        rows = self.all(
+            """SELECT run FROM agent_health WHERE run IS NOT NULL
+               UNION SELECT run FROM event WHERE run IS NOT NULL AND project_id IN (SELECT id FROM project_queue)"""
+        )
+        return {row["run"] for row in rows}
 
 
 def now() -> float:

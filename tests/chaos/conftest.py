@@ -14,6 +14,9 @@ def pytest_addoption(parser):
     parser.addoption("--rounds", type=int, default=20, help="rounds of ten sends each, with one kill a round")
     parser.addoption("--projects", type=int, default=40, help="how many projects of a batch under faults")
     parser.addoption("--watches", type=int, default=20, help="how often the watch pipeline is killed in the midst of it")
+    parser.addoption("--repairs", type=int, default=20, help="how often tmo-repair-db --apply is killed in the midst of it")
+    parser.addoption("--records", type=int, default=5000, help="projects, and as many check-ins, of an old database")
+    parser.addoption("--damages", type=int, default=25, help="how many damaged database files are checked and recovered")
     parser.addoption("--walks", type=int, default=5, help="random walks of ten steps through the states")
     parser.addoption("--seed", type=int, default=1, help="the same moments again, as far as a machine is the same")
 

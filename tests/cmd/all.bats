@@ -36,6 +36,7 @@ usual() {
     tmo-prune) words+=(-d 0) ;;
     tmo-brief) words+=(-p 1 developer) ;;
     tmo-repair-db) words+=(--check) ;;
+    tmo-import) words+=("$W/old.db") && [ -e "$W/old.db" ] || old_database ;;
     esac
 }
 
@@ -197,7 +198,7 @@ END
         silent
     done
     want 0 tmo-project
-    out 'map([.id, .status]) == [[1, "processing"], [3, "processing"], [5, "queued"]]' # 2 was completed, 2 and 4 pruned
+    out 'map([.id, .status]) == [[1, "processing"], [3, "processing"], [5, "queued"], [6, "failed"]]' # 2 was completed, 2 and 4 pruned
 }
 
 want_broken() {

@@ -55,6 +55,14 @@ def test_an_empty_repository(repo):
     assert git.dirty(repo.path) == 1
 
 
+def test_commits_since_a_time(repo, monkeypatch):
+    for n, at in enumerate((1700000000, 1700001000)):
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"@{at} +0000")
+        repo.commit(text=str(n))
+    assert [git.commits_since(repo.path, at) for at in (1699999999.5, 1700000500.0, 1700002000.0)] == [2, 1, 0]
+    assert git.commits_since("/proc", 0.0) is None
+
+
 def test_commits_since_the_start(repo):
     first = repo.commit()
     assert git.head(repo.path) == first

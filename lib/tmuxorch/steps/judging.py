@@ -12,13 +12,13 @@ from .. import completion, git, grace
 from .. import project as projects
 from ..agents import traces
 from ..config import Config
+from ..health import ALIVE
 from ..proc import began_at
 from ..store import Store
 from .look import Look
 from .panes import roles
 
 BUSY = ("working", "starting", "unknown")
-ALIVE = ("working", "idle", "draft", "dialog", "login", "limited", "api_error", "context_full")
 
 
 class Judge:
@@ -80,7 +80,7 @@ class Judge:
             "running": {role: names for role in states if (names := self.sub_tasks(number, role))},
             "busy": [role for role, health in states.items() if health["state"] in BUSY],
             "moving": [role for role, health in states.items() if self.moves(health)],
-            "exhausted": all(agents[role]["needs_human"] for role in states if role in agents),
+            "exhausted": bool(agents) and all(agents[role]["needs_human"] for role in states if role in agents),
         }
 
     @functools.cached_property
