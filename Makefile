@@ -6,6 +6,9 @@ PYTHON  = $(shell python3 -c 'import sys; print(sys._base_executable)')
 VENV    = .venv
 RUN     = PATH="$(CURDIR)/bin:$(CURDIR)/$(VENV)/bin:$$PATH"
 MANUALS = $(wildcard man/*.1 man/*.7)
+TREE    = $(DESTDIR)$(LIBDIR)
+LINK    = $(shell python3 -c 'import os, sys; print(os.path.relpath(*sys.argv[1:]))' $(LIBDIR) $(BINDIR))
+DEPENDS = $(shell sed -n 's/^dependencies = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ,)
 
 help:
 	@echo 'make demo | test | test-agents | contract | chaos | batch | lint | bench | install | uninstall | setup | clean'
@@ -14,13 +17,13 @@ setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml
 	@dev/need tmux venv
 	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check 'libtmux>=0.46' 'psutil>=5.9'
+	$(VENV)/bin/pip install -q --disable-pip-version-check $(DEPENDS)
 	$(VENV)/bin/python -m compileall -q lib
 	@touch $@
 
 $(VENV)/tested: $(VENV)/ready
-	@dev/need bats shellcheck git jq
-	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build
+	@dev/need bats shellcheck git jq man mandoc
+	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build pipx uv
 	@touch $@
 
 demo: setup
@@ -55,6 +58,7 @@ batch: $(VENV)/tested
 
 lint: $(VENV)/tested
 	@shellcheck dev/need bin/tmo-hook cron/* .ci/run
+	@mandoc -Tlint -W warning $(MANUALS)
 	@$(RUN) ruff check . demo/run
 	@$(RUN) ruff format --check . demo/run
 	@$(RUN) mypy lib bin/tmo-[!h]* bin/tmo-hold bin/tmo-health
@@ -65,22 +69,26 @@ bench: $(VENV)/tested
 schema: setup
 	@$(RUN) python dev/schema.py >sql/schema.sql
 
-# The tree below LIBDIR is this one, so that the commands find their library the same way; BINDIR links to it.
+# The tree below LIBDIR is this one, so that the commands find their library the same way; BINDIR links to it. It is made
+# beside the old one and takes its place at once: cron may run it meanwhile.
 install: setup
-	mkdir -p $(DESTDIR)$(LIBDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
-	cp -R bin cron lib sql $(DESTDIR)$(LIBDIR)
-	find $(DESTDIR)$(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
-	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --upgrade \
-		--target $(DESTDIR)$(LIBDIR)/lib 'libtmux>=0.46' 'psutil>=5.9'
-	for f in $(DESTDIR)$(LIBDIR)/bin/*; do sed '1s|^#!/usr/bin/env python3|#!$(PYTHON)|' "$$f" >"$$f.new" && cat "$$f.new" >"$$f" && rm "$$f.new"; done
-	$(PYTHON) -m compileall -q $(DESTDIR)$(LIBDIR)/lib
-	for f in bin/*; do ln -sf ../lib/tmuxorch/$$f $(DESTDIR)$(BINDIR); done
-	for f in $(MANUALS); do cp $$f $(DESTDIR)$(MANDIR)/man$${f##*.}; done
+	rm -rf $(TREE).new && mkdir -p $(TREE).new $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
+	cp -R bin cron lib man sql $(TREE).new
+	find $(TREE).new -name __pycache__ -prune -exec rm -rf {} +
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --target $(TREE).new/lib $(DEPENDS)
+	for f in $(TREE).new/bin/*; do sed '1s|^#!/usr/bin/env python3|#!$(PYTHON)|' "$$f" >"$$f.new" && cat "$$f.new" >"$$f" && rm "$$f.new"; done
+	$(PYTHON) -m compileall -q $(TREE).new/lib
+	chmod -R u=rwX,go=rX $(TREE).new
+	$(MAKE) -s uninstall
+	mv $(TREE).new $(TREE)
+	for f in bin/*; do ln -s $(LINK)/$$f $(DESTDIR)$(BINDIR); done
+	for f in $(MANUALS); do install -m 644 $$f $(DESTDIR)$(MANDIR)/man$${f##*.}; done
 
+# By the tree that is there, which may be of another version.
 uninstall:
-	for f in bin/*; do rm -f $(DESTDIR)$(BINDIR)/$${f##*/}; done
-	for f in $(MANUALS); do rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$${f##*/}; done
-	rm -rf $(DESTDIR)$(LIBDIR)
+	for f in $(TREE)/bin/*; do rm -f $(DESTDIR)$(BINDIR)/$${f##*/}; done
+	for f in $(TREE)/man/*; do rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$${f##*/}; done
+	rm -rf $(TREE)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache
