@@ -6,7 +6,7 @@ load ../helper
 # One clean tree, built once, for all of them. Fetched packages are shared too.
 setup_file() {
     T=$(cd "$BATS_FILE_TMPDIR" && pwd -P)
-    export T UV_CACHE_DIR=$T/uv PIP_DISABLE_PIP_VERSION_CHECK=1
+    export T TMPDIR=$T UV_CACHE_DIR=$T/uv PIP_DISABLE_PIP_VERSION_CHECK=1
     mkdir "$T/tree"
     tar -c -C "$ROOT" --exclude .git --exclude .venv --exclude __pycache__ --exclude '.*_cache' --exclude .cache --exclude build \
         --exclude dist --exclude '*.egg-info' . | tar -x -C "$T/tree"

@@ -1,0 +1,100 @@
+"""Run a document's `sh` blocks as one reader would: all in one shell, in order, as they stand.
+
+usage: blocks.py FILE [HEADING] (of one section only)
+
+Each has to end with status 0, and a `text` block shows what the `sh` block before it printed. What differs from run to run
+is made alike on both sides: times, uuids and hashes, pids, users, the HOME, the width of columns, the numbers of events.
+"""
+
+import difflib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+ALIKE = [  # (what differs, what it is made)
+    (r"\d+(\.\d+)?(s|m\d\ds|h\d\dm|d\d\dh) (ago|left)", r"T \3"),
+    (r"\bin \d+(\.\d+)?(s|m\d\ds|h\d\dm)\b", "in T"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "DATE"),
+    (r"\b\d{10}\.\d+\b", "AT"),
+    (r'(_s": |^)\d+\.\d+', r"\1S"),
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
+    (r"\b[0-9a-f]{7,40}\b(?=.* )", "HASH"),
+    (r"\buser/\w+", "user/you"),
+    (r"\bpid \d+", "pid N"),
+    (r"[─━]{3,}", "───"),
+    (r" +", " "),
+    (r"^\d+ (T ago)", r"N \1"),  # an event
+]
+LONGEST = 240  # seconds for one document
+
+
+def blocks(path, heading=None):
+    """(kind, line, text) of each fenced block."""
+    with open(path, encoding="utf-8") as file:
+        whole = file.read()
+    if heading:
+        found = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", whole, re.S | re.M)
+        assert found, f"no section '{heading}'"
+        whole = "\n" * whole[: found.start()].count("\n") + found[0]
+    for match in re.finditer(r"^(`{3,})(\w+)\n(.*?)^\1$", whole, re.S | re.M):
+        yield match[2], whole[: match.start()].count("\n") + 1, match[3]
+
+
+def run(parts, folder):
+    """What each `sh` block printed, and its status; a block that was not reached has none."""
+    script = ""  # sourced, each leaves its variables and functions to the next
+    for number, (_, _, text) in enumerate(parts):
+        name = os.path.join(folder, str(number))
+        with open(f"{name}.sh", "w", encoding="utf-8") as file:
+            file.write(text)
+        script += f". {name}.sh >{name}.out 2>&1 </dev/null\necho $? >{name}.status\n"
+    try:
+        subprocess.run(["bash", "-c", script], timeout=LONGEST, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"took more than {LONGEST} s")
+    for number in range(len(parts)):
+        yield tuple(read(os.path.join(folder, f"{number}.{kind}")) for kind in ("out", "status"))
+
+
+def read(path):
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def alike(text):
+    text = text.replace(os.environ["HOME"], "/home/you")
+    for what, to in ALIKE:
+        text = re.sub(what, to, text, flags=re.M)
+    return [line.rstrip() for line in text.rstrip().splitlines()]
+
+
+def main(path, heading=None):
+    found = list(blocks(path, heading))
+    parts = [block for block in found if block[0] == "sh"]
+    shown = {}  # the number of an `sh` block: the `text` behind it
+    number = -1
+    for kind, line, text in found:
+        number += kind == "sh"
+        if kind == "text" and number not in shown:
+            shown[number] = (line, text)
+    bad = not parts
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (out, status) in enumerate(run(parts, folder)):
+            line = parts[number][1]
+            if status is None or int(status):
+                print(f"{path}:{line}: status {(status or 'none').strip()}\n{out}")
+                bad = True
+            at, expected = shown.get(number, (line, None))
+            if expected is not None and alike(expected) != alike(out or ""):
+                print(f"{path}:{at}: printed is\n{out}")
+                print("\n".join(difflib.unified_diff(alike(expected), alike(out or ""), "written", "printed", lineterm="")))
+                bad = True
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
