@@ -22,7 +22,7 @@ $(VENV)/ready: pyproject.toml
 	@touch $@
 
 $(VENV)/tested: $(VENV)/ready
-	@dev/need bats shellcheck git jq man mandoc
+	@dev/need bats shellcheck git jq sqlite3 man mandoc
 	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build pipx uv
 	@touch $@
 

@@ -1,6 +1,6 @@
 """Run a document's `sh` blocks as one reader would: all in one shell, in order, as they stand.
 
-usage: blocks.py FILE [HEADING] (of one section only)
+usage: blocks.py FILE
 
 Each has to end with status 0, and a `text` block shows what the `sh` block before it printed. What differs from run to run
 is made alike on both sides: times, uuids and hashes, pids, users, the HOME, the width of columns, the numbers of events.
@@ -30,14 +30,10 @@ ALIKE = [  # (what differs, what it is made)
 LONGEST = 240  # seconds for one document
 
 
-def blocks(path, heading=None):
+def blocks(path):
     """(kind, line, text) of each fenced block."""
     with open(path, encoding="utf-8") as file:
         whole = file.read()
-    if heading:
-        found = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", whole, re.S | re.M)
-        assert found, f"no section '{heading}'"
-        whole = "\n" * whole[: found.start()].count("\n") + found[0]
     for match in re.finditer(r"^(`{3,})(\w+)\n(.*?)^\1$", whole, re.S | re.M):
         yield match[2], whole[: match.start()].count("\n") + 1, match[3]
 
@@ -72,8 +68,8 @@ def alike(text):
     return [line.rstrip() for line in text.rstrip().splitlines()]
 
 
-def main(path, heading=None):
-    found = list(blocks(path, heading))
+def main(path):
+    found = list(blocks(path))
     parts = [block for block in found if block[0] == "sh"]
     shown = {}  # the number of an `sh` block: the `text` behind it
     number = -1
@@ -85,16 +81,15 @@ def main(path, heading=None):
     with tempfile.TemporaryDirectory() as folder:
         for number, (out, status) in enumerate(run(parts, folder)):
             line = parts[number][1]
-            if status is None or int(status):
-                print(f"{path}:{line}: status {(status or 'none').strip()}\n{out}")
-                bad = True
+            print(f"{path}:{line}: status {(status or 'none').strip()}\n{out or ''}")
+            bad = bad or status is None or int(status) != 0
             at, expected = shown.get(number, (line, None))
             if expected is not None and alike(expected) != alike(out or ""):
-                print(f"{path}:{at}: printed is\n{out}")
+                print(f"{path}:{at}: not as written")
                 print("\n".join(difflib.unified_diff(alike(expected), alike(out or ""), "written", "printed", lineterm="")))
                 bad = True
     return int(bad)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1]))
