@@ -60,6 +60,17 @@ $(cat "$W/typed")"; }
     out '.[0].agent == "codex" and .[0].status == "queued"'
 }
 
+@test 'failed, but alive' {
+    running shop 'work 2' commit 'done it is open'
+    want 0 tmo-project -E error -w 'by mistake' 1
+    section 'Failed, but alive'
+    typed 'user/.*: by mistake'
+    typed 'shop-1:0 working'
+    typed recovering
+    typed processing
+    minutes_until $LONG status_is 1 completed
+}
+
 @test 'everything stuck: cron is dead, all is held, and the tmux server was killed' {
     running shop commit 'work 1000'
     minute
