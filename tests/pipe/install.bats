@@ -3,10 +3,13 @@
 
 load ../helper
 
-# One clean tree, built once, for all of them. Fetched packages are shared too.
+# One clean tree, built once, for all of them. What they need is fetched once, and from then on there is no network.
 setup_file() {
     T=$(cd "$BATS_FILE_TMPDIR" && pwd -P)
     export T TMPDIR=$T UV_CACHE_DIR=$T/uv PIP_DISABLE_PIP_VERSION_CHECK=1
+    sed -n 's/^\(requires\|dependencies\) = \[\(.*\)\]/\2/p' "$ROOT/pyproject.toml" | tr -d ' "' | tr , '\n' >"$T/needed"
+    "$ROOT/.venv/bin/pip" download -q -d "$T/wheels" -r "$T/needed"
+    export PIP_NO_INDEX=1 PIP_FIND_LINKS=$T/wheels UV_OFFLINE=1 UV_NO_INDEX=1 UV_FIND_LINKS=$T/wheels
     mkdir "$T/tree"
     tar -c -C "$ROOT" --exclude .git --exclude .venv --exclude __pycache__ --exclude '.*_cache' --exclude .cache --exclude build \
         --exclude dist --exclude '*.egg-info' . | tar -x -C "$T/tree"
