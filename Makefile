@@ -77,21 +77,23 @@ install: setup
 	find $(TREE).new -name __pycache__ -prune -exec rm -rf {} +
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --target $(TREE).new/lib $(DEPENDS)
 	for f in $(TREE).new/bin/*; do sed '1s|^#!/usr/bin/env python3|#!$(PYTHON)|' "$$f" >"$$f.new" && cat "$$f.new" >"$$f" && rm "$$f.new"; done
-	$(PYTHON) -m compileall -q $(TREE).new/lib
+	$(PYTHON) -m compileall -q -d $(LIBDIR)/lib $(TREE).new/lib
 	chmod -R u=rwX,go=rX $(TREE).new
-	$(MAKE) -s uninstall
-	mv $(TREE).new $(TREE)
+	$(MAKE) -s unlink
+	rm -rf $(TREE).old && if [ -e $(TREE) ]; then mv $(TREE) $(TREE).old; fi && mv $(TREE).new $(TREE) && rm -rf $(TREE).old
 	for f in bin/*; do ln -s $(LINK)/$$f $(DESTDIR)$(BINDIR); done
 	for f in $(MANUALS); do install -m 644 $$f $(DESTDIR)$(MANDIR)/man$${f##*.}; done
 
+uninstall: unlink
+	rm -rf $(TREE)
+
 # By the tree that is there, which may be of another version.
-uninstall:
+unlink:
 	for f in $(TREE)/bin/*; do rm -f $(DESTDIR)$(BINDIR)/$${f##*/}; done
 	for f in $(TREE)/man/*; do rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$${f##*/}; done
-	rm -rf $(TREE)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test test-agents contract chaos batch lint bench schema install uninstall clean
+.PHONY: help setup demo test test-agents contract chaos batch lint bench schema install uninstall unlink clean

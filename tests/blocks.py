@@ -3,7 +3,7 @@
 usage: blocks.py FILE
 
 Each has to end with status 0, and a `text` block shows what the `sh` block before it printed. What differs from run to run
-is made alike on both sides: times, uuids and hashes, pids, users, the HOME, the width of columns, the numbers of events.
+is made alike on both sides: ages and times left, the user, the width of columns, the numbers of events.
 """
 
 import difflib
@@ -15,15 +15,7 @@ import tempfile
 
 ALIKE = [  # (what differs, what it is made)
     (r"\d+(\.\d+)?(s|m\d\ds|h\d\dm|d\d\dh) (ago|left)", r"T \3"),
-    (r"\bin \d+(\.\d+)?(s|m\d\ds|h\d\dm)\b", "in T"),
-    (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "DATE"),
-    (r"\b\d{10}\.\d+\b", "AT"),
-    (r'(_s": |^)\d+\.\d+', r"\1S"),
-    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
-    (r"\b[0-9a-f]{7,40}\b(?=.* )", "HASH"),
     (r"\buser/\w+", "user/you"),
-    (r"\bpid \d+", "pid N"),
-    (r"[─━]{3,}", "───"),
     (r" +", " "),
     (r"^\d+ (T ago)", r"N \1"),  # an event
 ]
@@ -62,7 +54,6 @@ def read(path):
 
 
 def alike(text):
-    text = text.replace(os.environ["HOME"], "/home/you")
     for what, to in ALIKE:
         text = re.sub(what, to, text, flags=re.M)
     return [line.rstrip() for line in text.rstrip().splitlines()]

@@ -33,12 +33,10 @@ clean() {
     (cd / && exec env -i "HOME=$HOME" "TMUX_TMPDIR=$W" LANG=C.UTF-8 TERM=xterm "PATH=$SYSTEM" "$@")
 }
 
-# works BIN: a project goes from the queue to completed by this installation, and the manual is found.
+# works BIN: all commands are there, and a project goes from the queue to completed by this installation.
 works() {
     local bin=$1 name
-    for name in bin/tmo- cron/tmo-; do
-        for name in "$T/tree/$name"*; do [ -x "$bin/${name##*/}" ] || [ -x "$bin/../lib/tmuxorch/cron/${name##*/}" ] || fail "${name##*/} is not there"; done
-    done
+    for name in "$T"/tree/bin/tmo-*; do [ -x "$bin/${name##*/}" ] || fail "${name##*/} is not there"; done
     project shop 'run command -v python3 >../python.txt' 'run command -v tmo-done >../done.txt' 'commit work.txt' 'done the shop is open'
     want 0 clean "$bin/tmo-enqueue" -p "$W/shop" -v 'test -e work.txt' "$W/shop.md"
     want 0 clean "$bin/tmo-crontab"
@@ -70,7 +68,10 @@ has_manual() {
 }
 
 # left FOLDER: what in it is still of ours.
-left() { find "$1" \( -name 'tmo-*' -o -name '*tmuxorch*' \) ! -path "$HOME/.config/*" ! -name .tmuxorch.lock ! -path '*/log*/*' ! -path "$HOME/.local/state/tmuxorch*"; }
+left() {
+    find "$1" \( -name 'tmo-*' -o -name '*tmuxorch*' \) ! -path "$HOME/.config/*" ! -path "$HOME/.local/state/tmuxorch*" \
+        ! -name .tmuxorch.lock # pipx's own
+}
 
 @test 'the wheel and the sdist hold every file of the tree' {
     python3 - "$T" <<'END'
@@ -139,7 +140,7 @@ END
 @test 'make install with DESTDIR: a stage that runs, and names nothing of itself' {
     stage=$W/stage
     make -s -C "$T/tree" install DESTDIR="$stage" PREFIX=/usr BINDIR=/usr/sbin
-    ! grep -rIlF "$stage" "$stage" || fail 'the stage is named in a file'
+    ! grep -rlF "$stage" "$stage" || fail 'the stage is named in a file'
     [ "$(readlink "$stage/usr/sbin/tmo-send")" = ../lib/tmuxorch/bin/tmo-send ]
     want 0 clean "$stage/usr/sbin/tmo-crontab"
     grep -qF " $stage/usr/lib/tmuxorch/bin/tmo-crontab --run start" "$W/out"

@@ -30,8 +30,6 @@ cron() {
     done
 }
 
-in_crontab() { grep -q 'tmo-crontab --run' "$HOME/crontab.now"; }
-
 held_by() { tmo-hold | jq -es --arg cause "$1" 'any(.cause == $cause)' >/dev/null; }
 
 # typed LINE: one of the lines that the section's blocks printed.
@@ -102,7 +100,7 @@ $(cat "$W/typed")"; }
     tmux -S "$TMO_SOCKET" has-session -t =mine
     minutes_until $LONG status_is 2 processing
     eventually $LONG state_is 2/developer idle
-    [ "$(stat -c %a "$TMO_DB")" = 600 ]
+    [ "$(stat -c %a "$TMO_DB" 2>/dev/null || stat -f %Lp "$TMO_DB")" = 600 ]
     want 0 tmo-ls
     out 'map(.project_id) | sort == [null, 1, 2]'
 }
