@@ -2,6 +2,7 @@ PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin
 LIBDIR  = $(PREFIX)/lib/tmuxorch
 MANDIR  = $(PREFIX)/share/man
+DOCDIR  = $(PREFIX)/share/doc/tmuxorch
 PYTHON  = $(shell python3 -c 'import sys; print(sys._base_executable)')
 VENV    = .venv
 RUN     = PATH="$(CURDIR)/bin:$(CURDIR)/$(VENV)/bin:$$PATH"
@@ -72,7 +73,8 @@ schema: setup
 # The tree below LIBDIR is this one, so that the commands find their library the same way; BINDIR links to it. It is made
 # beside the old one and takes its place at once: cron may run it meanwhile.
 install: setup
-	rm -rf $(TREE).new && mkdir -p $(TREE).new $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
+	rm -rf $(TREE).new $(DESTDIR)$(DOCDIR)
+	install -d $(TREE).new $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(DOCDIR)/docs
 	cp -R bin cron lib man sql $(TREE).new
 	find $(TREE).new -name __pycache__ -prune -exec rm -rf {} +
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --target $(TREE).new/lib $(DEPENDS)
@@ -83,9 +85,10 @@ install: setup
 	rm -rf $(TREE).old && if [ -e $(TREE) ]; then mv $(TREE) $(TREE).old; fi && mv $(TREE).new $(TREE) && rm -rf $(TREE).old
 	for f in bin/*; do ln -s $(LINK)/$$f $(DESTDIR)$(BINDIR); done
 	for f in $(MANUALS); do install -m 644 $$f $(DESTDIR)$(MANDIR)/man$${f##*.}; done
+	for f in README.md NEWS.md docs/*; do install -m 644 $$f $(DESTDIR)$(DOCDIR)/$$f; done
 
 uninstall: unlink
-	rm -rf $(TREE)
+	rm -rf $(TREE) $(DESTDIR)$(DOCDIR)
 
 # By the tree that is there, which may be of another version.
 unlink:

@@ -80,9 +80,10 @@ top = pathlib.Path(sys.argv[1])
 (wheel,), (sdist,) = top.glob("dist/*.whl"), top.glob("dist/*.tar.gz")
 tree = {str(path.relative_to(top / "tree")) for path in (top / "tree").rglob("*")
         if path.is_file() and not {"build", ".venv"} & set(path.parts) and ".egg-info" not in str(path)}
-installed = {name for name in tree if name.split("/")[0] in ("bin", "cron", "lib", "man", "sql")}
+installed = {name for name in tree if name.split("/")[0] in ("bin", "cron", "docs", "lib", "man", "sql")}
 inside = zipfile.ZipFile(wheel).namelist()
-moved = [("lib/", ""), ("sql/", "tmuxorch/sql/"), ("man/", "/"), ("bin/", "/scripts/"), ("cron/", "/scripts/")]
+moved = [("lib/", ""), ("sql/", "tmuxorch/sql/"), ("man/", "/"), ("bin/", "/scripts/"), ("cron/", "/scripts/"),
+         ("docs/", "/share/doc/tmuxorch/docs/")]
 for name in sorted(installed):
     old, new = next(pair for pair in moved if name.startswith(pair[0]))
     assert any(path.endswith(name.replace(old, new, 1)) for path in inside), f"{name} is not in the wheel"
@@ -130,7 +131,7 @@ END
     ln -s ../lib/tmuxorch/bin/tmo-old "$prefix/bin"
     (umask 077 && make -s -C "$T/tree" install PREFIX="$prefix")
     [ -z "$(find "$prefix" -name 'tmo-old*' -o -name old.py -o -name '*.new')" ] || fail 'the older version is still there'
-    [ -z "$(find "$prefix/lib" "$prefix/share/man/man1/tmo-send.1" ! -perm -o=r)" ] || fail 'not readable by all'
+    [ -z "$(find "$prefix/lib/tmuxorch" "$prefix/share/man/man1/tmo-send.1" "$prefix/share/doc" ! -perm -o=r)" ] || fail 'not readable by all'
     works "$prefix/bin"
     has_manual "$prefix/bin"
     make -s -C "$T/tree" uninstall PREFIX="$prefix"
@@ -145,6 +146,7 @@ END
     want 0 clean "$stage/usr/sbin/tmo-crontab"
     grep -qF " $stage/usr/lib/tmuxorch/bin/tmo-crontab --run start" "$W/out"
     [ -e "$stage/usr/share/man/man7/tmuxorch.7" ]
+    [ -e "$stage/usr/share/doc/tmuxorch/docs/runbook.md" ]
     make -s -C "$T/tree" uninstall DESTDIR="$stage" PREFIX=/usr BINDIR=/usr/sbin
     [ -z "$(find "$stage" ! -type d)" ] || fail "left: $(find "$stage" ! -type d)"
 }

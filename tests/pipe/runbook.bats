@@ -63,7 +63,7 @@ $(cat "$W/typed")"; }
     want 0 tmo-project -E error -w 'by mistake' 1
     section 'Failed, but alive'
     typed 'user/.*: by mistake'
-    typed 'shop-1:0 working'
+    typed 'shop-1:0 (working|idle)'
     typed recovering
     typed processing
     minutes_until $LONG status_is 1 completed
