@@ -2,7 +2,7 @@
 
 usage: blocks.py FILE
 
-Each has to end with status 0, and a `text` block shows what the `sh` block before it printed. What differs from run to run
+Each has to end with status 0, and a `text` block right behind it shows what it printed. What differs from run to run
 is made alike on both sides: ages and times left, the user, the width of columns, the numbers of events.
 """
 
@@ -23,17 +23,24 @@ LONGEST = 240  # seconds for one document
 
 
 def blocks(path):
-    """(kind, line, text) of each fenced block."""
+    """(line, text, shown) of each `sh` block; shown is (line, text) of the `text` block right behind it, or None."""
     with open(path, encoding="utf-8") as file:
         whole = file.read()
-    for match in re.finditer(r"^(`{3,})(\w+)\n(.*?)^\1$", whole, re.S | re.M):
-        yield match[2], whole[: match.start()].count("\n") + 1, match[3]
+    fences = list(re.finditer(r"^(`{3,})(\w+)\n(.*?)^\1$", whole, re.S | re.M))
+    for fence, behind in zip(fences, [*fences[1:], None], strict=True):
+        near = behind and behind[2] == "text" and not whole[fence.end() : behind.start()].strip()
+        if fence[2] == "sh":
+            yield line_of(fence), fence[3], (line_of(behind), behind[3]) if near else None
+
+
+def line_of(match):
+    return match.string[: match.start()].count("\n") + 1
 
 
 def run(parts, folder):
     """What each `sh` block printed, and its status; a block that was not reached has none."""
     script = ""  # sourced, each leaves its variables and functions to the next
-    for number, (_, _, text) in enumerate(parts):
+    for number, (_, text, _) in enumerate(parts):
         name = os.path.join(folder, str(number))
         with open(f"{name}.sh", "w", encoding="utf-8") as file:
             file.write(text)
@@ -60,24 +67,15 @@ def alike(text):
 
 
 def main(path):
-    found = list(blocks(path))
-    parts = [block for block in found if block[0] == "sh"]
-    shown = {}  # the number of an `sh` block: the `text` behind it
-    number = -1
-    for kind, line, text in found:
-        number += kind == "sh"
-        if kind == "text" and number not in shown:
-            shown[number] = (line, text)
+    parts = list(blocks(path))
     bad = not parts
     with tempfile.TemporaryDirectory() as folder:
-        for number, (out, status) in enumerate(run(parts, folder)):
-            line = parts[number][1]
+        for (line, _, shown), (out, status) in zip(parts, run(parts, folder), strict=True):
             print(f"{path}:{line}: status {(status or 'none').strip()}\n{out or ''}")
             bad = bad or status is None or int(status) != 0
-            at, expected = shown.get(number, (line, None))
-            if expected is not None and alike(expected) != alike(out or ""):
-                print(f"{path}:{at}: not as written")
-                print("\n".join(difflib.unified_diff(alike(expected), alike(out or ""), "written", "printed", lineterm="")))
+            if shown and alike(shown[1]) != alike(out or ""):
+                print(f"{path}:{shown[0]}: not as written")
+                print("\n".join(difflib.unified_diff(alike(shown[1]), alike(out or ""), "written", "printed", lineterm="")))
                 bad = True
     return int(bad)
 
