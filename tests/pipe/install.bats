@@ -16,7 +16,7 @@ setup_file() {
     ln -s "$ROOT/.venv" "$T/tree/.venv"
     SYSTEM=$(dirname "$(command -v tmux)"):$(dirname "$(command -v git)"):/usr/bin:/bin
     export SYSTEM
-    "$ROOT/.venv/bin/python" -m build -o "$T/dist" "$T/tree" >"$T/build.log" 2>&1 || { cat "$T/build.log"; false; }
+    "$ROOT/.venv/bin/python" -m build --installer uv -o "$T/dist" "$T/tree" >"$T/build.log" 2>&1 || { cat "$T/build.log"; false; }
 }
 
 # Only what a new user has: no variable of ours, the default files, the private tmux server by tmux's own variable.
@@ -95,11 +95,11 @@ END
 }
 
 @test 'the wheel, by pip in a virtual environment' {
-    python3 -m venv "$W/venv"
-    "$W/venv/bin/pip" install -q "$T"/dist/*.whl
+    python3 -m venv --without-pip "$W/venv"
+    "$ROOT/.venv/bin/pip" --python "$W/venv" install -q --no-compile "$T"/dist/*.whl
     works "$W/venv/bin"
     has_manual "$W/venv/bin"
-    "$W/venv/bin/pip" uninstall -q -y tmuxorch
+    "$ROOT/.venv/bin/pip" --python "$W/venv" uninstall -q -y tmuxorch
     [ -z "$(left "$W/venv")" ] || fail "left: $(left "$W/venv")"
 }
 
