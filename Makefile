@@ -2,10 +2,14 @@ PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin
 LIBDIR  = $(PREFIX)/lib/tmuxorch
 MANDIR  = $(PREFIX)/share/man
+DOCDIR  = $(PREFIX)/share/doc/tmuxorch
 PYTHON  = $(shell python3 -c 'import sys; print(sys._base_executable)')
 VENV    = .venv
 RUN     = PATH="$(CURDIR)/bin:$(CURDIR)/$(VENV)/bin:$$PATH"
 MANUALS = $(wildcard man/*.1 man/*.7)
+TREE    = $(DESTDIR)$(LIBDIR)
+LINK    = $(shell python3 -c 'import os, sys; print(os.path.relpath(*sys.argv[1:]))' $(LIBDIR) $(BINDIR))
+DEPENDS = $(shell sed -n 's/^dependencies = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ,)
 
 help:
 	@echo 'make demo | test | test-agents | contract | chaos | batch | lint | bench | install | uninstall | setup | clean'
@@ -14,13 +18,13 @@ setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml
 	@dev/need tmux venv
 	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check 'libtmux>=0.46' 'psutil>=5.9' 'jinja2>=3.1'
+	$(VENV)/bin/pip install -q --disable-pip-version-check $(DEPENDS)
 	$(VENV)/bin/python -m compileall -q lib
 	@touch $@
 
 $(VENV)/tested: $(VENV)/ready
-	@dev/need bats shellcheck git jq promtool
-	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build prometheus_client
+	@dev/need bats shellcheck git jq sqlite3 man mandoc promtool
+	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build pipx uv prometheus_client
 	@touch $@
 
 demo: setup
@@ -58,6 +62,7 @@ batch: $(VENV)/tested
 
 lint: $(VENV)/tested
 	@shellcheck dev/need bin/tmo-hook cron/* .ci/run
+	@mandoc -Tlint -W warning $(MANUALS)
 	@$(RUN) ruff check . demo/run
 	@$(RUN) ruff format --check . demo/run
 	@$(RUN) mypy lib bin/tmo-[!h]* bin/tmo-hold bin/tmo-health
@@ -68,25 +73,33 @@ bench: $(VENV)/tested
 schema: setup
 	@$(RUN) python dev/schema.py >sql/schema.sql
 
-# The tree below LIBDIR is this one, so that the commands find their library the same way; BINDIR links to it.
+# The tree below LIBDIR is this one, so that the commands find their library the same way; BINDIR links to it. It is made
+# beside the old one and takes its place at once: cron may run it meanwhile.
 install: setup
-	mkdir -p $(DESTDIR)$(LIBDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
-	cp -R bin cron lib share sql $(DESTDIR)$(LIBDIR)
-	find $(DESTDIR)$(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
-	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --upgrade \
-		--target $(DESTDIR)$(LIBDIR)/lib 'libtmux>=0.46' 'psutil>=5.9' 'jinja2>=3.1'
-	for f in $(DESTDIR)$(LIBDIR)/bin/*; do sed '1s|^#!/usr/bin/env python3|#!$(PYTHON)|' "$$f" >"$$f.new" && cat "$$f.new" >"$$f" && rm "$$f.new"; done
-	$(PYTHON) -m compileall -q $(DESTDIR)$(LIBDIR)/lib
-	for f in bin/*; do ln -sf ../lib/tmuxorch/$$f $(DESTDIR)$(BINDIR); done
-	for f in $(MANUALS); do cp $$f $(DESTDIR)$(MANDIR)/man$${f##*.}; done
+	rm -rf $(TREE).new $(DESTDIR)$(DOCDIR)
+	install -d $(TREE).new $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(DOCDIR)/docs
+	cp -R bin cron lib man share sql $(TREE).new
+	find $(TREE).new -name __pycache__ -prune -exec rm -rf {} +
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-compile --target $(TREE).new/lib $(DEPENDS)
+	for f in $(TREE).new/bin/*; do sed '1s|^#!/usr/bin/env python3|#!$(PYTHON)|' "$$f" >"$$f.new" && cat "$$f.new" >"$$f" && rm "$$f.new"; done
+	$(PYTHON) -m compileall -q -d $(LIBDIR)/lib $(TREE).new/lib
+	chmod -R u=rwX,go=rX $(TREE).new
+	$(MAKE) -s unlink
+	rm -rf $(TREE).old && if [ -e $(TREE) ]; then mv $(TREE) $(TREE).old; fi && mv $(TREE).new $(TREE) && rm -rf $(TREE).old
+	for f in bin/*; do ln -s $(LINK)/$$f $(DESTDIR)$(BINDIR); done
+	for f in $(MANUALS); do install -m 644 $$f $(DESTDIR)$(MANDIR)/man$${f##*.}; done
+	for f in README.md NEWS.md docs/*; do install -m 644 $$f $(DESTDIR)$(DOCDIR)/$$f; done
 
-uninstall:
-	for f in bin/*; do rm -f $(DESTDIR)$(BINDIR)/$${f##*/}; done
-	for f in $(MANUALS); do rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$${f##*/}; done
-	rm -rf $(DESTDIR)$(LIBDIR)
+uninstall: unlink
+	rm -rf $(TREE) $(DESTDIR)$(DOCDIR)
+
+# By the tree that is there, which may be of another version.
+unlink:
+	for f in $(TREE)/bin/*; do rm -f $(DESTDIR)$(BINDIR)/$${f##*/}; done
+	for f in $(TREE)/man/*; do rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$${f##*/}; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test test-agents contract chaos batch lint bench schema install uninstall clean
+.PHONY: help setup demo test test-agents contract chaos batch lint bench schema install uninstall unlink clean

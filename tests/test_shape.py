@@ -344,6 +344,11 @@ def test_a_command_has_a_bats_file(path):
     assert f"# {path.name} - {description(path)}" in head
 
 
+def test_what_all_commands_have_in_common_is_asked_of_all():
+    lists = re.findall(r"^(?:READERS|WRITERS|OTHERS)='(.*)'$", text_of(ROOT / "tests" / "helper.bash"), re.M)
+    assert Counter(" ".join(lists).split()) == Counter(path.name for path in COMMANDS)
+
+
 def test_nothing_is_described_that_is_no_command():
     names = {path.name for path in COMMANDS}
     assert {path.stem for path in ROOT.glob("man/*.1")} <= names

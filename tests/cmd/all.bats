@@ -151,7 +151,7 @@ mode() { stat -c %a "$1" 2>/dev/null || stat -f %Lp "$1"; }
     local pair command key
     cat >"$W/rows" <<'END'
 {"project_id": "1", "role": "developer", "target": 7, "pane_id": 7, "agent": 7, "directory": 7}
-{"project_id": [1], "role": ["developer"], "target": ["a"], "agent": ["stub"]}
+{"project_id": [1], "role": ["developer"], "target": ["a"], "agent": ["stub"], "pane_id": "%99"}
 {"project_id": {"id": 1}, "role": {}, "target": {}, "agent": {}, "directory": {}}
 {"project_id": true, "role": "developer", "agent": "../stub", "directory": "/"}
 {"project_id": 1e40, "role": "developer", "agent": "stub", "directory": "\u0000"}
@@ -159,7 +159,7 @@ mode() { stat -c %a "$1" 2>/dev/null || stat -f %Lp "$1"; }
 {"project_id": 1, "role": 7, "target": "99999999999999999999999/developer", "text": "x"}
 {"target": "²/developer", "text": "x", "agent": "stub", "directory": "/no/such"}
 {"target": "1/developer", "text": "", "key": 7}
-{"project_id": 1, "role": "developer", "health": 7}
+{"project_id": 1, "role": "developer", "health": 7, "pane_id": "%99", "window_index": [1]}
 {"project_id": 1, "role": "developer", "health": {"state": "shell"}}
 {"project_id": 1, "role": "developer", "health": {"state": [], "is_stuck": true, "confirmed": true}}
 {}

@@ -35,6 +35,8 @@ ROLES='orchestrator project_manager developer tester testrunner researcher docum
     grep -q 'the first stone' "$W/out"
     TMO_PROJECT=1 want 0 tmo-brief tester # in a pane of ours
     grep -q 'You are the tester of project 1' "$W/out"
+    TMO_PROJECT=no-number want 0 tmo-brief tester # a pane of somebody else's
+    grep -q 'project {project_id}' "$W/out"
 }
 
 @test 'the own briefings of a user go before the packaged ones' {

@@ -167,3 +167,15 @@ untagged() { tmo-health mine:1 | jq -e '.health | .has_agent and .state == "dial
     want 2 tmo-health nowhere:9 1/developer
     out '.[0].health == null and (.[0].error | contains("no such agent")) and .[1].health.state == "idle"'
 }
+
+@test 'a row of a pane that has gone since, of a project that has ended' {
+    running shop 'done'
+    want 0 tmo-ls
+    cp "$W/out" "$W/rows"
+    sql "UPDATE project_queue SET status = 'completing' WHERE id = 1"
+    sql "UPDATE project_queue SET status = 'completed' WHERE id = 1"
+    kill -9 "$(server_pid)"
+    want 0 tmo-health - <"$W/rows"
+    out 'map(.health.state) == ["missing"]'
+    silent
+}

@@ -149,7 +149,11 @@ def process(argv, exe="/usr/bin/x", state="S", pid=1):
         ([process(["sh"]), process(["claude"], pid=2)], 2),
         ([process(["/opt/x/claude", "-c"], pid=2)], 2),
         ([process(["node", "/usr/lib/claude"], pid=2)], 2),  # a script of the interpreter's
-        ([process(["node", "--flag", "claude"], pid=2)], None),
+        ([process(["/usr/bin/python3.11", "-E", "/opt/x/claude", "-c"], pid=2)], 2),  # as pipx starts a script
+        ([process(["node", "--no-warnings", "--flag", "claude"], pid=2)], 2),
+        ([process(["node", "x.js", "claude"], pid=2)], None),
+        ([process(["python"], pid=2)], None),
+        ([process(["grep", "-r", "claude"], pid=2)], None),
         ([process(["vim", "claude.md"], pid=2)], None),
         ([process(["x"], exe="/opt/bin/claude.exe", pid=2)], 2),
         ([process(["x"], exe="/opt/bin/claude (deleted)", pid=2)], 2),  # updated under way

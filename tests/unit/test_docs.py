@@ -75,6 +75,12 @@ def test_the_options_of_the_page_are_those_of_help(command):
     assert of_page == of_help
 
 
+def test_a_command_that_writes_says_that_the_database_may_be_busy():
+    writers = [command for command in COMMANDS if "changes=True" in text("bin", command)]
+    assert len(writers) > 10
+    assert [c for c in writers if ".It 75\n" not in section(text("man", f"{c}.1"), "EXIT STATUS")] == []
+
+
 def test_the_whole_page_names_each_command(whole):
     assert [line.split()[1] for line in section(whole, "SEE ALSO").splitlines() if ".Xr tmo-" in line] == COMMANDS
 

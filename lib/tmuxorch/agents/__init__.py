@@ -14,6 +14,7 @@ from ..config import Config, read_toml
 from ..errors import Error
 
 HERE = os.path.dirname(os.path.realpath(__file__))
+INTERPRETERS = ("python", "node")  # of agents that are scripts
 
 
 def names(config: Config) -> list[str]:
@@ -59,8 +60,12 @@ def find(profile: dict, processes: list[dict]) -> dict | None:
 
 
 def is_agent(profile: dict, process: dict) -> bool:
-    """By the base name of its executable or of argv[0] and argv[1]."""
-    words = (process["exe"].removesuffix(" (deleted)"), *process["argv"][:2])
+    """By the base name of its executable, of argv[0], or of a script: argv[1], or past an interpreter's options."""
+    argv = process["argv"]
+    rest = argv[1:]
+    if argv and argv[0].rpartition("/")[2].startswith(INTERPRETERS):  # pipx writes `#!…/python -E`
+        rest = [word for word in rest if not word.startswith("-")]
+    words = (process["exe"].removesuffix(" (deleted)"), *argv[:1], *rest[:1])
     names = profile["process"]["names"]
     return process["state"] != "Z" and any(word.rpartition("/")[2] in names for word in words)
 

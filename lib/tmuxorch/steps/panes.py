@@ -10,10 +10,10 @@ from .. import store, tmux
 from ..config import Config
 from ..errors import Later
 
-EMPTY = dict.fromkeys(
-    ("project_id", "session_name", "window_index", "window_name", "pane_id", "target", "role", "agent", "pane_pid",
-     "pane_command", "directory", "dead")
-)  # fmt: skip
+ROW = {
+    "project_id": int, "session_name": str, "window_index": int, "window_name": str, "pane_id": str, "target": str,
+    "role": str, "agent": str, "pane_pid": int, "pane_command": str, "directory": str, "dead": bool,
+}  # fmt: skip
 
 
 class Panes:
@@ -145,9 +145,7 @@ class Panes:
         """The row of the agent that a given row speaks of, as it is now; None when it names none."""
         if isinstance(given.get("pane_id"), str):
             pane = self.by_id.get(given["pane_id"])
-            return (
-                self.row(pane) if pane else {**EMPTY, **{key: given[key] for key in EMPTY if key in given}, "pane_id": None}
-            )
+            return self.row(pane) if pane else self.gone(given)
         number, role = given.get("project_id"), given.get("role")
         project = self.project(number) if type(number) is int else None
         if project and isinstance(role, str):
@@ -156,6 +154,13 @@ class Panes:
             found = self.find(given["target"]) or self.missing(given["target"])
             return found[0] if len(found) == 1 else None
         return None
+
+    def gone(self, given: dict) -> dict:
+        """The row of a pane that is no more, as it was given; a value of another type counts as none."""
+        row = {key: given[key] if type(given.get(key)) is kind else None for key, kind in ROW.items()}
+        if row["project_id"]:
+            self.project(row["project_id"])  # it may have ended
+        return row | {"pane_id": None}
 
 
 def owns(project: dict, pane: dict) -> bool:
