@@ -11,6 +11,8 @@ NUDGE = {
 }
 
 
+# Recovery may have given up on an agent in one of these, and then lose the agent: that is another fault.
+ALIVE = ("idle", "draft", "dialog", "api_error", "context_full", "login", "limited")
 NUMBER = (int, float)
 SHAPE: dict[str, type | tuple[type, ...]] = {
     "state": str, "detail": (str, type(None)), "dialog": (str, type(None)), "confirmed": bool, "is_stuck": bool,
@@ -32,6 +34,8 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
       told      and it was told that it may go on
       released  the hold that it was under and that ended, or None
       restarts  how often it was relaunched within `crash_loop_s`
+      nudges    how often it was nudged since it last did well, while it was idle
+      gave_up   the state in which recovery gave up on it, None when that is not known
     """
     if project["status"] != "processing":
         return step("none", "none", f"the project is {project['status']}")
@@ -47,9 +51,9 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
         return returning(action, health, context)
     if action == "report":
         return step(action, "needs_human", reason)
-    if agent["needs_human"]:
+    if agent["needs_human"] and not (action == "relaunch" and context["gave_up"] in ALIVE):
         return step("report", "needs_human", "recovery has given up on it")
-    if tired := exhausted(action, health["state"], agent, context, settings):
+    if tired := exhausted(action, health["state"], context, settings):
         return step("report", "needs_human", tired)
     if waits(agent["next_recovery_at"], now, settings["backoff_max_s"]):
         return step(action, "waiting", reason, agent["next_recovery_at"])
@@ -98,12 +102,12 @@ def returning(action: str, health: dict, context: dict) -> dict:
     return step("wait", "held", "a hold is set", health["reset_at"] if action == "wait" else None)
 
 
-def exhausted(action: str, state: str, agent: dict, context: dict, settings: dict) -> str | None:
+def exhausted(action: str, state: str, context: dict, settings: dict) -> str | None:
     """Why recovery gives up on an agent. An API that fails all night comes back by itself: that is tried on."""
     if action == "relaunch" and context["restarts"] >= settings["crash_loop_restarts"]:
         return f"{context['restarts']} restarts within {settings['crash_loop_s']:.0f} s: a crash loop"
-    if action == "nudge" and state == "idle" and agent["recovery_attempts"] >= settings["nudges"]:
-        return f"{agent['recovery_attempts']} nudges did not help"
+    if action == "nudge" and state == "idle" and context["nudges"] >= settings["nudges"]:
+        return f"{context['nudges']} nudges did not help"
     return None
 
 

@@ -379,6 +379,25 @@ class Store:
         )
         return row["n"] if row else 0
 
+    def count_nudges(self, project_id: int, role: str, attempts: int) -> int:
+        """How many of an agent's last recoveries, so many, were nudges of it while it was idle."""
+        row = self.one(
+            """SELECT count(*) AS n FROM (
+                   SELECT name, source FROM event
+                   WHERE project_id = ? AND kind = 'recovery' AND role = ? AND source IS NOT NULL ORDER BY id DESC LIMIT ?)
+               WHERE name = 'nudge' AND source = 'idle'""",
+            (project_id, role, attempts),
+        )
+        return row["n"] if row else 0
+
+    def gave_up(self, project_id: int, role: str) -> str | None:
+        """The state of an agent when a person was last called for it."""
+        row = self.one(
+            """SELECT source FROM event WHERE project_id = ? AND kind = 'notice' AND role = ? ORDER BY id DESC LIMIT 1""",
+            (project_id, role),
+        )
+        return row["source"] if row else None
+
     # -- messages
 
     def message(self, key: str) -> dict | None:

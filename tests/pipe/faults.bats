@@ -264,6 +264,18 @@ pilot_crashed() { [ "$(journal exit .status | grep -c 1)" -ge 1 ]; }
 
 called() { [ "$(notices)" -ge 1 ]; }
 
+@test 'an agent that a person was called for, and that is lost then, is brought back' {
+    setting stuck_s 0.3
+    setting backoff_min_s 60
+    setting backoff_max_s 0.3
+    running shop 'finish' 'finish' 'finish' 'finish' 'commit a.txt' 'done'
+    minutes_until $LONG called
+    kill -9 "$(server_pid)"
+    ends_well
+    [ "$(launches tmo-recover)" -eq 1 ]
+    [ "$(notices)" -eq 1 ]
+}
+
 @test 'a crash loop stops after five restarts, and a person is called, once' {
     running shop 'crash' 'crash' 'crash' 'crash' 'crash' 'crash' 'crash' 'crash' 'crash'
     minutes_until $LONG called

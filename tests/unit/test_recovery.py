@@ -36,8 +36,9 @@ def health(state, **changed):
     return {**found, **changed}
 
 
-def context(hold=None, pilot=False, released=None, restarts=0, told=False):
-    return {"hold": hold, "pilot": pilot, "released": released, "restarts": restarts, "told": told}
+def context(hold=None, pilot=False, released=None, restarts=0, told=False, nudges=0, gave_up=None):
+    return {"hold": hold, "pilot": pilot, "released": released, "restarts": restarts, "told": told, "nudges": nudges,
+            "gave_up": gave_up}  # fmt: skip
 
 
 def plan(seen, known=None, around=None, settings=None, status="processing", defaults=None):
@@ -148,9 +149,11 @@ def test_five_restarts_are_a_crash_loop(defaults):
 
 
 def test_three_nudges_of_an_idle_agent_are_enough(defaults):
-    assert plan(health("idle"), agent(attempts=2), defaults=defaults)["result"] == "planned"
-    found = plan(health("idle"), agent(attempts=3), defaults=defaults)
+    assert plan(health("idle"), agent(attempts=2), context(nudges=2), defaults=defaults)["result"] == "planned"
+    found = plan(health("idle"), agent(attempts=3), context(nudges=3), defaults=defaults)
     assert (found["action"], found["result"]) == ("report", "needs_human")
+    # other attempts (a login that came back, a compacted context) were none
+    assert plan(health("idle"), agent(attempts=5), context(nudges=2), defaults=defaults)["result"] == "planned"
 
 
 def test_an_error_of_the_api_is_tried_again_for_as_long_as_it_takes(defaults):
@@ -164,6 +167,12 @@ def test_what_waits_for_a_person_is_not_acted_on(defaults):
     for state in ("shell", "idle", "api_error", "context_full"):
         found = plan(health(state, detail="bare"), agent(needs_human=1), defaults=defaults)
         assert (found["action"], found["result"]) == ("report", "needs_human")
+
+
+def test_one_that_a_person_was_called_for_and_that_is_lost_then_is_brought_back(defaults):
+    for gave_up, result in (("idle", "planned"), ("dialog", "planned"), ("shell", "needs_human"), (None, "needs_human")):
+        found = plan(health("missing"), agent(needs_human=1), context(gave_up=gave_up), defaults=defaults)
+        assert found["result"] == result, gave_up
 
 
 def test_the_next_attempt_waits_for_its_time(defaults):

@@ -78,6 +78,8 @@ class Recoverer:
             "told": hold is not None and self.told(hold, project, agent),
             "released": None if hold else self.released(project, agent, health),
             "restarts": self.db.count_launches(project["id"], agent["role"], ACTOR, at - self.config["crash_loop_s"]),
+            "nudges": self.db.count_nudges(project["id"], agent["role"], agent["recovery_attempts"]),
+            "gave_up": self.db.gave_up(project["id"], agent["role"]) if agent["needs_human"] else None,
         }
 
     def released(self, project: dict, agent: dict, health: dict) -> dict | None:
@@ -209,6 +211,8 @@ class Recoverer:
         attempt = agent["recovery_attempts"] + 1
         claim = {"recovery_attempts": attempt, "last_recovery_at": at,
                  "next_recovery_at": recovery.next_attempt(agent["recovery_attempts"], self.config, at)}  # fmt: skip
+        if plan["action"] == "relaunch":
+            claim["needs_human"] = 0  # it was called for something else: what comes now may need one again
         if not self.db.update("agent_health", {key: agent[key] for key in ("id", "next_recovery_at")}, claim):
             plan.update(result="waiting", reason="another process recovers it")
             return
@@ -218,7 +222,8 @@ class Recoverer:
             fresh = look.of({"project_id": row["project_id"], "role": row["role"]})
             health = look.judge([fresh])[0] if fresh else None
             if not fresh or not health or health["state"] != row["health"]["state"]:
-                plan.update(result="waiting", reason="its state has changed")
+                self.db.update("agent_health", {"id": agent["id"], **claim}, {key: agent[key] for key in claim})
+                plan.update(result="waiting", reason="its state has changed", attempt=agent["recovery_attempts"])
                 return
             getattr(self, plan["action"])(project, {**fresh, "health": health}, look, plan)
         except Later as error:
@@ -299,7 +304,7 @@ class Recoverer:
             self.db.update("agent_health", {"id": agent["id"], "needs_human": 0}, {"needs_human": 1})
             self.db.event(
                 "notice", "needs_human", ACTOR, project_id=row["project_id"], role=row["role"], pane_id=row["pane_id"],
-                why=plan["reason"],
+                source=row["health"]["state"], why=plan["reason"],
             )  # fmt: skip
 
     def record(self, row: dict, plan: dict) -> None:
