@@ -150,8 +150,13 @@ class Batch:
             connection.execute("ROLLBACK")
 
     def end_server(self, fault):
-        pid = self.world.tmux("display-message", "-p", "#{pid}").strip()
-        subprocess.run(["kill", "-9", pid], check=False)
+        subprocess.run(
+            "kill -9 $(tmux -S $TMO_SOCKET display-message -p '#{pid}')",
+            shell=True,
+            check=False,
+            stderr=subprocess.DEVNULL,
+            env=self.world.env,
+        )  # if one runs just now
         if fault == "reboot":
             for process in self.world.processes():
                 with contextlib.suppress(psutil.NoSuchProcess):
