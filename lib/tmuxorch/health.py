@@ -27,6 +27,7 @@ def judge(facts: dict, profile: dict, settings: dict, now: float) -> dict:
       turning     busy or idle by its transcript (`traces.turn_status`), where it publishes nothing itself
       untold      it will hold a file open for its conversation, and does not yet
       screen      the pane's screen (`screen.read`)
+      under_way   a launch of it was written down, and tmux has not carried it out yet
       launching   our launch line still waits for the agent in it to end
       launched_at, activity_at
       watched_since   since when looks have seen it at work (`watched_since`)
@@ -35,6 +36,8 @@ def judge(facts: dict, profile: dict, settings: dict, now: float) -> dict:
         return verdict("unknown", "tmux does not answer")
     if facts["server"] == "elsewhere":
         return verdict("unknown", "its tmux server runs elsewhere")
+    if facts["under_way"] and young(facts, settings, now):
+        return verdict("starting", "its launch is under way", evidence=["database"])
     if facts["server"] == "none":
         return verdict("missing", "no tmux server is running", evidence=["tmux"])
     pane = facts["pane"]

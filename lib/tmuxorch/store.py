@@ -330,6 +330,10 @@ class Store:
     def agent(self, project_id: int, role: str) -> dict | None:
         return self.one("SELECT * FROM agent_health WHERE project_id = ? AND role = ?", (project_id, role))
 
+    def relaunch_agent(self, project_id: int, role: str, run: str | None, values: dict) -> bool:
+        """Set columns of an agent's row for a new launch after `run`; False when there has been another since."""
+        return self.update("agent_health", {"project_id": project_id, "role": role, "run": run}, values)
+
     def save_agent(self, project_id: int, role: str, values: dict) -> None:
         """Set columns of an agent's row, making the row at its first launch."""
         columns = {"project_id": project_id, "role": role, "host": host(), **values}
@@ -370,6 +374,12 @@ class Store:
                     AND s.name IN ('start', 'rework')), 0)"""
         )
         return {(row["project_id"], row["role"]) for row in rows}
+
+    def launched(self, project_id: int, run: str) -> bool:
+        """Whether a launch was carried out."""
+        return bool(
+            self.one("SELECT 1 FROM event WHERE project_id = ? AND kind = 'launch' AND run = ? LIMIT 1", (project_id, run))
+        )
 
     def count_launches(self, project_id: int, role: str, actor: str, since: float) -> int:
         row = self.one(

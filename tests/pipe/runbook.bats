@@ -72,7 +72,7 @@ $(cat "$W/typed")"; }
 @test 'everything stuck: cron is dead, all is held, and the tmux server was killed' {
     running shop commit 'work 1000'
     minute
-    sql 'UPDATE heartbeat SET finished_at = finished_at - 7200'
+    sql 'UPDATE heartbeat SET finished_at = finished_at - 7205'
     want 0 tmo-hold -w 'of last week' all
     kill -9 "$(server_pid)"
     section 'Everything stuck'

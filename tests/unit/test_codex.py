@@ -43,7 +43,7 @@ def judged(shown, codex, defaults, **facts):
     known = {
         "server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "codex", "state": "S"}],
         "agent": {"state": "S"}, "registry": None, "turn": None, "turning": None, "untold": False, "screen": shown,
-        "launching": False, "launched_at": None, "activity_at": None, "watched_since": None, **facts,
+        "under_way": False, "launching": False, "launched_at": None, "activity_at": None, "watched_since": None, **facts,
     }  # fmt: skip
     return health.judge(known, codex, defaults, NOW)
 

@@ -31,7 +31,7 @@ def facts(**changed):
     """An agent that waits at its empty prompt, changed."""
     known = {
         "server": "up", "pane": pane(), "processes": [SHELL, AGENT], "agent": AGENT, "registry": registry("idle"),
-        "turn": None, "turning": None, "untold": False,
+        "turn": None, "turning": None, "untold": False, "under_way": False,
         "screen": screen(), "launching": False, "launched_at": NOW - 3600, "activity_at": NOW - 10,
         "watched_since": None,
     }  # fmt: skip
@@ -58,6 +58,10 @@ NO_PANE = {"pane": None, "processes": [], **NO_AGENT}
         # no server is a fact
         ({"server": "none", **NO_PANE}, "missing", "no tmux server is running"),
         (NO_PANE, "missing", "no such pane"),
+        # somebody launches it at this moment, or was killed before it could
+        ({"under_way": True, "launched_at": NOW - 5, **NO_PANE}, "starting", "its launch is under way"),
+        ({"under_way": True, "launched_at": NOW - 5, "server": "none", **NO_PANE}, "starting", "its launch is under way"),
+        ({"under_way": True, "launched_at": NOW - 500, **NO_PANE}, "missing", "no such pane"),
         ({"pane": pane(pane_dead=True, pane_dead_status="1"), "processes": [], **NO_AGENT}, "dead", "status 1"),
         ({"pane": pane(pane_dead=True), "processes": [], **NO_AGENT}, "dead", "by a signal"),
         ({"pane": pane(pane_dead=True, pane_dead_status="0"), "processes": [], **NO_AGENT}, "dead", "status 0"),
@@ -171,22 +175,22 @@ AT = st.none() | st.floats(NOW - 100_000, NOW + 100_000)
         "composer": BOOLEAN, "draft": st.sampled_from(["", "x"]), "dialog": st.sampled_from([None, "trust", "other"]),
         "selected": st.none(), "busy": BOOLEAN, "said": st.sampled_from([None, "login", "limited", "api_error"]),
         "saying": st.just("resets 3pm"),
-    }), launching=BOOLEAN, launched_at=AT, activity_at=AT, watched_since=AT,
+    }), under_way=BOOLEAN, launching=BOOLEAN, launched_at=AT, activity_at=AT, watched_since=AT,
 )  # fmt: skip
 def test_any_facts_give_a_state_and_only_proof_says_that_an_agent_is_gone(
-    claude, defaults, server, dead, there, agent, processes, status, turn, shown, launching, launched_at, activity_at,
-    watched_since,
+    claude, defaults, server, dead, there, agent, processes, status, turn, shown, under_way, launching, launched_at,
+    activity_at, watched_since,
 ):  # fmt: skip
     known = {
         "server": server, "pane": pane(pane_dead=dead) if there else None, "processes": [SHELL] if processes else [],
         "agent": {**AGENT, "state": agent} if agent else None, "registry": registry(status) if status else None,
-        "turn": error() if turn else None, "screen": shown, "launching": launching, "launched_at": launched_at,
-        "activity_at": activity_at, "watched_since": watched_since,
+        "turn": error() if turn else None, "screen": shown, "under_way": under_way, "launching": launching,
+        "launched_at": launched_at, "activity_at": activity_at, "watched_since": watched_since,
     }  # fmt: skip
     seen = health.judge(known, claude, defaults, NOW)
     assert seen["state"] in STATES
     assert seen.keys() == {"state", "detail", "dialog", "reset_at", "has_agent", "evidence"}
-    if server in ("silent", "elsewhere") or (server == "up" and there and not dead and not processes):
+    if server in ("silent", "elsewhere") or (server == "up" and there and not dead and not processes and not under_way):
         assert seen["state"] == "unknown"
     if seen["state"] in ("missing", "dead", "shell"):
         assert seen["evidence"]

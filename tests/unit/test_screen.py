@@ -59,7 +59,7 @@ def judged(text, claude, defaults, **facts):
     known = {
         "server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "claude", "state": "S"}],
         "agent": {"state": "S"}, "registry": None, "turn": None, "turning": None,
-        "untold": False, "screen": shown, "launching": False,
+        "untold": False, "under_way": False, "screen": shown, "launching": False,
         "launched_at": None, "activity_at": None, "watched_since": None, **facts,
     }  # fmt: skip
     return shown, health.judge(known, claude, defaults, NOW)

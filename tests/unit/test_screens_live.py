@@ -38,7 +38,7 @@ def judged(name, text, **facts):
     known = {
         "server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "bash", "state": "S"}], "agent": {"state": "S"},
         "registry": None, "turn": None, "turning": None, "untold": False, "screen": shown, "launching": False,
-        "launched_at": None, "activity_at": None, "watched_since": None, **facts,
+        "under_way": False, "launched_at": None, "activity_at": None, "watched_since": None, **facts,
     }  # fmt: skip
     return health.judge(known, profile(name), config.load({"HOME": "/nowhere"}), NOW)
 

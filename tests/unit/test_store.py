@@ -698,6 +698,17 @@ def test_an_agent_has_one_current_row(db):
     assert (db.agent(1, "developer")["state"], db.agent(1, "developer")["is_stuck"]) == ("idle", 1)
 
 
+def test_of_two_that_saw_the_same_launch_one_launches_anew(db):
+    db.enqueue([project()])
+    db.save_agent(1, "developer", {"agent": "stub", "run": "r1"})
+    assert db.relaunch_agent(1, "developer", "r1", {"run": "r2"})
+    assert not db.relaunch_agent(1, "developer", "r1", {"run": "r3"})
+    assert db.agent(1, "developer")["run"] == "r2"
+    assert not db.launched(1, "r2")
+    db.event("launch", "recovery", "tmo-recover", project_id=1, role="developer", run="r2")
+    assert db.launched(1, "r2")
+
+
 def test_done_counts_since_the_project_was_last_given_work(db):
     db.enqueue([project()])
     db.event("done", "done", "1/developer", project_id=1, role="developer")

@@ -13,7 +13,7 @@ from .. import agents, briefing, delivery, git, proc, screen, tmux
 from .. import project as projects
 from ..agents import login, traces
 from ..config import Config
-from ..errors import Error
+from ..errors import Error, Later
 from ..store import Store, now
 from ..waiting import until
 from .look import Look
@@ -43,10 +43,11 @@ class Launcher:
         self.tmux = tmux.Tmux(config.socket, config["tmux_timeout_s"])
         self.bin = os.path.dirname(os.path.realpath(sys.argv[0]))
 
-    def prepare(self, project: dict, role: str, kind: str, state: str | None = None) -> dict:
+    def prepare(self, project: dict, role: str, kind: str, state: str | None = None, run: str | None = None) -> dict:
         """Write down one launch (a new run, its conversation, its briefing); returns it as tmux.create wants it.
 
-        In a recovery the conversation is resumed when the agent left a transcript of it, else it is a new one.
+        In a recovery the conversation is resumed when the agent left a transcript of it, else it is a new one. run: the
+        launch that is to be recovered; raises Later when that is not the agent's last one any more.
         """
         profile = agents.profile(self.config, project["agent"])
         known = self.db.agent(project["id"], role) or {}
@@ -63,8 +64,11 @@ class Launcher:
         }  # fmt: skip
         if kind == "start":
             values |= {"recovery_attempts": 0, "next_recovery_at": None, "last_recovery_at": None, "needs_human": 0}
+        if kind == "start":
+            self.db.save_agent(project["id"], role, values)
+        elif not self.db.relaunch_agent(project["id"], role, run, values):
+            raise Later("another process launches it")
         self.commit_briefing(project, role, kind, values["run"], state, forgotten)
-        self.db.save_agent(project["id"], role, values)
         words = agents.argv(profile, os.path.join(self.bin, "tmo-hook"), values["conversation_id"], resume)
         environment = self.environment(profile, project, role, values["run"])
         return {
@@ -133,17 +137,18 @@ class Launcher:
         for launch, place in zip(launches, made, strict=True):
             self.launched(launch, place)
 
-    def relaunch(self, project: dict, role: str, state: str) -> None:
+    def relaunch(self, project: dict, role: str, state: str, run: str | None) -> None:
         """Start one role's agent anew: in its old pane, else in a window of the session, else in a new session.
 
-        tmux ends what still runs in that pane; its last screen is kept.
+        tmux ends what still runs in that pane; its last screen is kept. run: its launch that was looked at; raises Later
+        when there has been another since.
         """
         self.trust(project)
         look = Look(self.config, self.db, now())
         ours = look.find(f"{project['id']}/{role}")
         if ours:
             self.keep([look.by_id[ours[0]["pane_id"]]], project, f"relaunch: {state}")
-        launch = self.prepare(project, role, "recovery", state)
+        launch = self.prepare(project, role, "recovery", state, run)
         # An agent may survive the hang-up that tmux sends; two must never share a pane, or a conversation.
         if ours:
             pane = look.by_id[ours[0]["pane_id"]]

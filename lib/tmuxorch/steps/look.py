@@ -19,6 +19,7 @@ from ..waiting import until
 from .panes import Panes
 
 ENDING_S, POLL_S = 1.0, 0.05
+LAUNCH_S = 15.0  # a launch that is written down is carried out in this time, or whoever began it was killed
 
 
 class Look(Panes):
@@ -94,6 +95,7 @@ class Look(Panes):
             "home": "", "launching": False, "hooks_path": self.hooks_path(known.get("run")), "history_path": None,
         }  # fmt: skip
         self.found[row["project_id"], row["role"]] = facts
+        facts["under_way"] = self.under_way(known, pane)
         if pane is None and self.server != "silent" and self.elsewhere(row["project_id"]):
             facts["server"] = "elsewhere"
         if pane is None or pane["pane_dead"]:
@@ -111,6 +113,15 @@ class Look(Panes):
         if not facts["agent"] and any(process["state"] == "?" for process in facts["processes"]):
             facts["processes"] = []  # the agent may be the one that could not be read
         return facts
+
+    def under_way(self, known: dict, pane: dict | None) -> bool:
+        """Whether somebody is about to launch an agent: its new run is in the database, and neither the pane nor the
+        history knows of it."""
+        run = known.get("run")
+        if not run or not self.db or (pane and pane["@tmo_run"] == run) or known["launched_at"] is None:
+            return False
+        young = 0 <= self.now - known["launched_at"] < LAUNCH_S
+        return young and not self.db.launched(known["project_id"], run)
 
     def tree(self, pid: int) -> list[dict]:
         """The processes at and below one."""
@@ -306,7 +317,7 @@ def screen_only(shown: dict, profile: dict, config: Config, now: float) -> dict:
     """The `health` that a recorded screen alone tells."""
     facts = {"server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "agent"}], "agent": {"state": "S"},
              "registry": None, "turn": None, "turning": None, "untold": False, "screen": shown,
-             "launched_at": None, "launching": False, "watched_since": None,
+             "under_way": False, "launched_at": None, "launching": False, "watched_since": None,
              "activity_at": None}  # fmt: skip
     return health.settle(health.judge(facts, profile, config, now), None, "nothing", None, config, now)
 

@@ -67,7 +67,8 @@ class Recoverer:
                 self.db.update("agent_health", {"id": agent["id"]}, fresh)
             agent.update(fresh)
         plan = recovery.plan(project, agent, health, self.context(project, agent, health), self.config, now())
-        return {**plan, "attempt": agent["recovery_attempts"], "briefed": False}
+        known = {"next_recovery_at": agent["next_recovery_at"]}
+        return {**plan, "attempt": agent["recovery_attempts"], "briefed": False, "known": known}
 
     def context(self, project: dict, agent: dict, health: dict) -> dict:
         at = now()
@@ -213,7 +214,7 @@ class Recoverer:
                  "next_recovery_at": recovery.next_attempt(agent["recovery_attempts"], self.config, at)}  # fmt: skip
         if plan["action"] == "relaunch":
             claim["needs_human"] = 0  # it was called for something else: what comes now may need one again
-        if not self.db.update("agent_health", {key: agent[key] for key in ("id", "next_recovery_at")}, claim):
+        if not self.db.update("agent_health", {"id": agent["id"], **plan["known"]}, claim):
             plan.update(result="waiting", reason="another process recovers it")
             return
         plan.update(attempt=attempt, next_at=claim["next_recovery_at"])
@@ -236,7 +237,8 @@ class Recoverer:
         return row["health"]["state"] in ("login", "limited")
 
     def relaunch(self, project: dict, row: dict, look: Look, plan: dict) -> None:
-        self.launcher.relaunch(project, row["role"], row["health"]["state"])
+        run = look.known[project["id"], row["role"]]["run"]
+        self.launcher.relaunch(project, row["role"], row["health"]["state"], run)
         self.relaunched.append((row, plan))
 
     def await_relaunched(self) -> None:
