@@ -54,7 +54,8 @@ SCENES = {
     "killed-session": ([*LONG, *WORK, *END], None, ("missing",), "completed"),
 }
 RARE = {"login": 2, "limit": 1, "never": 2, "loop": 1}  # at most so many of 40: they hold all, or last long
-VERIFY = {"never": "false", "rework": "test -e b.txt"}
+# What the agent is told of it must name no file of its directory: the stub would take that for a spec.
+VERIFY = {"never": "false", "rework": "git cat-file -e HEAD:b.txt 2>/dev/null"}
 BLIND = ("locked", "full", "clock")
 MACHINE = ("locked", "full", "clock", "missed", "twice", "server", "reboot")
 FAR_S = 600  # a clock that was set by hours
