@@ -27,3 +27,16 @@ in_its_pane() { env TMO_PROJECT=1 TMO_ROLE=developer "TMO_RUN=$(sql 'SELECT run 
     want 0 tmo-log -k done
     nothing
 }
+
+@test 'while another program holds the database the word is kept as a marker' {
+    idle_agent shop
+    hold_database
+    want 75 in_its_pane tmo-done -m 'the shop is open'
+    says tmo-done "is busy: that is noted in '$W/shop/.tmuxorch/done' meanwhile"
+    kill "${JOBS[-1]}"
+    eventually $LONG completes
+    want 0 tmo-log -k status
+    out '.[-2].evidence.done == {"developer": "by its marker"}'
+}
+
+completes() { tmo-complete >/dev/null && status_is 1 completed; }
