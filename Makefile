@@ -12,7 +12,7 @@ LINK    = $(shell python3 -c 'import os, sys; print(os.path.relpath(*sys.argv[1:
 DEPENDS = $(shell sed -n 's/^dependencies = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ,)
 
 help:
-	@echo 'make demo | test | test-agents | contract | chaos | batch | lint | bench | install | uninstall | setup | clean'
+	@echo 'make demo | test | test-install | test-agents | contract | chaos | batch | lint | bench | install | uninstall | setup | clean'
 
 setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml
@@ -33,6 +33,10 @@ demo: setup
 test: $(VENV)/tested lint
 	@$(RUN) python -m pytest tests/unit tests/test_*.py
 	@$(RUN) bats -r tests/cmd tests/pipe
+
+# Each way of installing, a real cron and a real systemd, and the documents typed as they stand.
+test-install: $(VENV)/tested
+	@$(RUN) bats tests/install
 
 test-agents: $(VENV)/tested
 	@$(RUN) python -m pytest tests/agents
@@ -102,4 +106,4 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test test-agents contract chaos batch lint bench schema install uninstall unlink clean
+.PHONY: help setup demo test test-install test-agents contract chaos batch lint bench schema install uninstall unlink clean
