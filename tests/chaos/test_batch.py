@@ -251,18 +251,20 @@ class Batch:
                 "value FROM json_each(?))) OR kind = 'recovery')",
                 number, begun - 0.5, '["' + '","'.join(states) + '"]',
             )[0]["at"]  # fmt: skip
-            self.late += self.too_late(name, begun, seen)
+            went_on = next((row["at"] for row in mine if row["at"] > begun + 0.01), None)
+            self.late += self.too_late(name, begun, seen, went_on)
             after = next((row["at"] for row in mine if seen and row["at"] > max(seen, begun + 0.01)), None)
             found[name].append((seen and seen - begun, after and after - begun))
         return found
 
-    def too_late(self, name, begun, seen):
-        """What was not found by two looks. A hang begins to be one after `stuck_s`."""
+    def too_late(self, name, begun, seen, went_on):
+        """What was not found by two looks. A hang begins to be one after `stuck_s`; an agent that somebody's note set
+        going again was not stuck for long."""
         if seen and abs(seen - begun) > FAR_S:
             return []  # by the look of a clock that was set
         since = begun + (STUCK_S + 1 if name == "hang" else 0)
-        looks = sum(since < look <= (seen or time.time()) for look in self.looks)
-        return [(name, seen and seen - begun, looks)] if looks > 2 or not seen else []
+        looks = sum(since < look <= (seen or went_on or time.time()) for look in self.looks)
+        return [(name, seen and seen - begun, looks)] if looks > 2 else []
 
     def report(self):
         outcomes, times, (states, wrong) = self.outcomes(), self.times(), self.messages()
