@@ -56,6 +56,7 @@ SCENES = {
 RARE = {"login": 2, "limit": 1, "never": 2, "loop": 1}  # at most so many of 40: they hold all, or last long
 # What the agent is told of it must name no file of its directory: the stub would take that for a spec.
 VERIFY = {"never": "false", "rework": "git cat-file -e HEAD:b.txt 2>/dev/null"}
+RETRIED = ("login-lost", "limit", "error", "context-full")  # the agent tries for a while before they show
 BLIND = ("locked", "full", "clock")
 MACHINE = ("locked", "full", "clock", "missed", "twice", "server", "reboot")
 FAR_S = 600  # a clock that was set by hours
@@ -237,6 +238,7 @@ class Batch:
     def times(self):
         """{scene: [(seconds until it was found, seconds until the script went on)]}."""
         steps = [row for row in lines_of(self.world.program.journal) if row["kind"] in ("step", "prompt")]
+        errors = [row for row in lines_of(self.world.program.journal) if row["kind"] == "error"]
         found = defaultdict(list)
         for number, name in self.scenes.items():
             _, verb, states, _ = SCENES[name]
@@ -252,7 +254,9 @@ class Batch:
                 number, begun - 0.5, '["' + '","'.join(states) + '"]',
             )[0]["at"]  # fmt: skip
             went_on = next((row["at"] for row in mine if row["at"] > begun + 0.01), None)
-            self.late += self.too_late(name, begun, seen, went_on)
+            failed = (row["at"] for row in errors if row["cwd"] == os.path.realpath(self.folder(number)))
+            shows = next((at for at in failed if at > begun and verb in RETRIED), begun)
+            self.late += self.too_late(name, shows, seen, went_on)
             after = next((row["at"] for row in mine if seen and row["at"] > max(seen, begun + 0.01)), None)
             found[name].append((seen and seen - begun, after and after - begun))
         return found
