@@ -192,7 +192,10 @@ class Recoverer:
         """Why an agent would be launched for nothing: it is not there, or not logged in, as it says itself in its own
         directory. Its kind is held then, until it is. None when it may be launched, or nobody can tell."""
         project = self.db.project(row["project_id"]) or {}
-        auth = self.logins.check(project["agent"], project["project_path"])
+        try:
+            auth = self.logins.check(project["agent"], project["project_path"])
+        except Error:
+            return None  # the launch says what is wrong, and the other agents are seen to
         if auth["installed"] and auth["logged_in"] is not False:
             return None
         why = f"{project['agent']} lacks {', '.join(auth['missing'])}: {auth['mend']}"
