@@ -113,6 +113,15 @@ all_say() { [ "$(tmo-health | jq -r '"\(.project_id) \(.health.state) \(.health.
     eventually $LONG hung
 }
 
+@test 'an agent that was launched by a clock that was ahead is judged all the same' {
+    running held 'work 1' 'login-lost'
+    running hangs 'hang'
+    sql 'UPDATE agent_health SET launched_at = launched_at + 7200'
+    setting stuck_s 2
+    eventually $LONG state_is 1/developer login
+    eventually $LONG hung
+}
+
 hung() { tmo-health 2/developer | jq -e '.health | .state == "hung" and .is_stuck' >/dev/null; }
 
 @test 'idle is not stuck once the role said that it is done, or while something is on its way to it' {

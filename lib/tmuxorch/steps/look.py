@@ -109,6 +109,7 @@ class Look(Panes):
             facts["profile"] = self.profile(name)
             facts["home"] = known.get("agent_home") or agents.home(facts["profile"], self.config.environ)
         facts |= self.of_last_look(pane, name) or self.search(processes, facts["profile"], facts["home"])
+        facts["launched_at"] = launched_at(known, facts["processes"], self.now)
         facts["launching"] = not facts["agent"] and any(map(tmux.launching, facts["processes"][:1]))
         if not facts["agent"] and any(process["state"] == "?" for process in facts["processes"]):
             facts["processes"] = []  # the agent may be the one that could not be read
@@ -311,6 +312,15 @@ class Look(Panes):
             if at and running and self.now - at > self.config["look_max_age_s"] and self.db:
                 why, span = f"nobody looked for {self.now - at:.0f} s", {"since_at": at, "until_at": self.now}
                 self.db.event("health", "pause", "tmo-health", span, project_id=number, why=why)
+
+
+def launched_at(known: dict, processes: list[dict], now: float) -> float | None:
+    """When an agent was launched. A time that lies ahead was written by a clock that was set back since: then its first
+    process tells, since the kernel's times follow the clock."""
+    written = known.get("launched_at")
+    if written is None or written <= now or not processes:
+        return written
+    return min(began_at(processes[0]), now)
 
 
 def screen_only(shown: dict, profile: dict, config: Config, now: float) -> dict:
