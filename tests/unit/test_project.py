@@ -152,6 +152,28 @@ def test_the_lead_is_the_orchestrator_else_the_only_agent(roles, lead):
         ("- a\n" * 10, "medium"),
         ("1. a\n2) b\n* c\n+ d\n" * 3, "medium"),
         ("-a\n1.a\n" * 50, "small"),  # no list items
+        # effort, in the words of published plans
+        ("**Total estimated effort: ~20 hours**", "medium"),
+        ("Total estimated effort: **3 weeks** (can be done incrementally)", "large"),
+        ("- **Total Estimated Effort**: 4-5 days to address all gaps", "medium"),
+        ("**Total Estimated Effort**: ~363 hours (9+ weeks of full-time work)", "xlarge"),
+        ("**Total estimated effort**: 9-14 hours across 3-4 implementation phases.", "small"),
+        ("**Total effort: ~3h**", "small"),
+        ("## Total Effort: ~10 hours (~1.5 days)", "small"),
+        ("- Estimated Total Effort: 10-12 hours", "small"),
+        ("**Total Estimated Timeline:** 24\u201331 Days", "xlarge"),
+        ("| **Total Estimated Time** | **1.5-2 days** | |", "small"),
+        ("**Total Estimate: 10-13 weeks for MVP**", "xlarge"),
+        ("**Total estimate: 68\u201399 hours** (roughly 2\u20133 weeks)", "large"),
+        ("> Total estimate: 22-34 days dispatch over 4-6 weeks calendar.", "xlarge"),
+        ("**Estimated Effort**: 3 engineer-days", "small"),  # of whom?
+        ("**Estimated effort**: S (< 2h)" + " word" * 600, "medium"),
+        ("Estimated effort: 30 minutes to 1 hour" + " word" * 9999, "small"),
+        ("- Estimated effort: 2 hours\n" * 5 + "\nTotal effort: 2 months\n", "xlarge"),
+        ("size: small\nTotal effort: 3 months", "small"),
+        ("the total effort: 3 months of it", "small"),  # in the middle of a line
+        ("Total estimated LOC: 25000 days", "small"),
+        ("\n" * 200_000, "small"),  # in linear time
     ],
 )
 def test_the_size_of_a_spec(spec, size):
