@@ -46,7 +46,7 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
         action = "wait" if action == "hold" else action
         return step(action, "waiting", "a second look is to confirm it", health["since_at"] + settings["confirm_s"])
     if context["hold"] and not context["pilot"]:
-        return step("wait", "held", f"hold {context['hold']['name']}: {context['hold']['why']}")
+        return held(context["hold"])
     if action in ("hold", "wait"):
         return returning(action, health, context)
     if action == "report":
@@ -62,6 +62,10 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
 
 def step(action: str, result: str, reason: str | None, next_at: float | None = None) -> dict:
     return {"action": action, "result": result, "reason": reason, "next_at": next_at}
+
+
+def held(hold: dict) -> dict:
+    return step("wait", "held", f"hold {hold['name']}: {hold['why']}")
 
 
 def needs(health: dict) -> bool:

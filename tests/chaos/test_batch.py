@@ -20,6 +20,7 @@ from harness import EACH_MINUTE, Stub, World, bare, lines_of
 from test_watch import agents
 
 STUCK_S = 4
+LAUNCH_S = 5  # a launch that had begun when a hold was set takes that long: one that hangs is given 2 s to end
 CONFIG = f"""\
 max_running = 8
 stuck_s = {STUCK_S}
@@ -232,7 +233,7 @@ class Batch:
         spans = self.world.sql("SELECT since_at, coalesce(released_at, 9e9) AS released_at FROM hold WHERE cause = 'login'")
         return self.world.sql(
             "SELECT project_id, at, actor FROM event WHERE kind = 'launch' AND ("
-            + " OR ".join(f"at > {span['since_at'] + 1} AND at < {span['released_at']}" for span in spans) + ")"
+            + " OR ".join(f"at > {span['since_at'] + LAUNCH_S} AND at < {span['released_at']}" for span in spans) + ")"
         ) if spans else []  # fmt: skip
 
     def times(self):

@@ -40,6 +40,18 @@ crashed() {
     grep -q 'You are the developer' "$(row '.[0].evidence.transcript')"
 }
 
+@test 'the run that finds a login rejected launches nobody, whatever the order of its rows' {
+    running shop 'crash' 'commit a.txt' 'done'
+    running blog 'work 0.1' 'login-lost' 'commit a.txt' 'done'
+    eventually $LONG confirmed 1/developer shell
+    eventually $LONG confirmed 2/developer login
+    looked() { tmo-health 1/developer 2/developer | tmo-recover -; }
+    want 0 looked
+    out 'map(.recovery.result) == ["held", "held"] and (.[0].recovery.reason | startswith("hold agent/stub: "))'
+    want 0 tmo-log -k launch
+    out 'all(.actor == "tmo-start")'
+}
+
 @test 'nobody is launched while the login is lost: its kind is held, and comes back with the login' {
     setting auth_max_age_s 0
     running shop 'crash' 'commit a.txt' 'done'

@@ -36,8 +36,9 @@ class Recoverer:
         if not self.dry and not self.config["observe"]:
             self.tend_holds()
         plans = [self.plan(row) for row in rows]
-        for row, plan in zip(rows, plans, strict=True):
-            if plan and not self.dry and projects.in_rollout(row["project_id"], self.config):
+        planned = [(row, plan) for row, plan in zip(rows, plans, strict=True) if plan and not self.dry]
+        for row, plan in sorted(planned, key=lambda pair: pair[1]["result"] != "held"):  # what is found lost stops the rest
+            if projects.in_rollout(row["project_id"], self.config):
                 self.carry_out(row, plan)
         self.await_relaunched()
         return [{**row, "recovery": plan and shown(plan), **trouble(row)} for row, plan in zip(rows, plans, strict=True)]
@@ -66,9 +67,10 @@ class Recoverer:
             if not self.dry:
                 self.db.update("agent_health", {"id": agent["id"]}, fresh)
             agent.update(fresh)
-        plan = recovery.plan(project, agent, health, self.context(project, agent, health), self.config, now())
+        context = self.context(project, agent, health)
+        plan = recovery.plan(project, agent, health, context, self.config, now())
         known = {"next_recovery_at": agent["next_recovery_at"]}
-        return {**plan, "attempt": agent["recovery_attempts"], "briefed": False, "known": known}
+        return {**plan, "attempt": agent["recovery_attempts"], "briefed": False, "known": known, "hold": context["hold"]}
 
     def context(self, project: dict, agent: dict, health: dict) -> dict:
         at = now()
@@ -212,6 +214,10 @@ class Recoverer:
             plan.update(result="waiting", reason="others come back first")
             return
         at = now()
+        hold = projects.held(project, self.db.holds(at))
+        if hold and hold["id"] != (plan["hold"] or {}).get("id"):  # set since: by this run, or by another process
+            plan.update(recovery.held(hold))
+            return
         attempt = agent["recovery_attempts"] + 1
         claim = {"recovery_attempts": attempt, "last_recovery_at": at,
                  "next_recovery_at": recovery.next_attempt(agent["recovery_attempts"], self.config, at)}  # fmt: skip
