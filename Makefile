@@ -22,17 +22,19 @@ $(VENV)/ready: pyproject.toml
 	$(VENV)/bin/python -m compileall -q lib
 	@touch $@
 
-$(VENV)/tested: $(VENV)/ready
-	@dev/need bats shellcheck git jq sqlite3 man mandoc promtool
+$(VENV)/tested: $(VENV)/ready Makefile
+	@dev/need bats parallel shellcheck git jq sqlite3 man mandoc promtool
 	$(VENV)/bin/pip install -q --disable-pip-version-check pytest hypothesis ruff mypy types-psutil build pipx uv prometheus_client
 	@touch $@
 
 demo: setup
 	@$(RUN) demo/run
 
+# Two bats tests at once: they wait as much as they compute. `make test JOBS=8` where there are more processors.
+JOBS = 2
 test: $(VENV)/tested lint
 	@$(RUN) python -m pytest tests/unit tests/test_*.py
-	@$(RUN) bats -r tests/cmd tests/pipe
+	@$(RUN) bats -j $(JOBS) -r tests/cmd tests/pipe
 
 # Each way of installing, a real cron and a real systemd, and the documents typed as they stand.
 test-install: $(VENV)/tested
