@@ -333,3 +333,28 @@ confirmed_program() { tmo-health 1/developer | jq -e '.health | .state == "shell
     setting observe false
     ends_well
 }
+
+@test 'an agent whose profile is broken meanwhile is unknown, and nothing is done to it: the others go on' {
+    mkdir "$W/agents"
+    cp "$ROOT/lib/tmuxorch/agents/stub.toml" "$W/agents/mine.toml"
+    setting agents.mine.args '["--start-s", "0.1"]'
+    setting stuck_s 1
+    project mine 'work 3' 'finish' 'done'
+    want 0 tmo-enqueue -a mine -p "$W/mine" "$W/mine.md"
+    running shop 'work 0.1' 'finish' 'done'
+    want 0 tmo-start 1
+    eventually $LONG begun work
+    want 0 tmo-send 1/developer 'and a note'
+    out '.[0].state == "accepted"'
+    want 0 tmo-send -A +1s 1/developer 'a note for later'
+    eventually $LONG state_is 1/developer idle
+    echo 'launch =' >"$W/agents/mine.toml"
+    minutes_until $LONG status_is 2 completed
+    want 0 tmo-health
+    out 'map(select(.project_id == 1))[0].health | .state == "unknown" and (.detail | contains("mine.toml"))'
+    [ "$(sql "SELECT count(*) FROM event WHERE kind = 'recovery' AND project_id = 1")" -eq 0 ]
+    [ "$(sql "SELECT count(*) FROM message WHERE project_id = 1 AND state = 'held'")" -eq 1 ]
+    cp "$ROOT/lib/tmuxorch/agents/stub.toml" "$W/agents/mine.toml"
+    minutes_until $LONG all_status completed
+    [ -z "$(unequal)" ]
+}

@@ -14,6 +14,7 @@ from .. import agents, delivery, health, screen, store, tmux
 from ..agents import traces
 from ..cli import is_agent
 from ..config import Config
+from ..errors import Error
 from ..proc import again, began_at, boot_id, open_files, walker
 from ..waiting import until
 from .panes import Panes
@@ -39,6 +40,13 @@ class Look(Panes):
         if name not in self.profiles:
             self.profiles[name] = agents.profile(self.config, name)
         return self.profiles[name]
+
+    def readable(self, name: str) -> tuple[dict | None, str | None]:
+        """(an agent's profile, or why there is none). The agents of other profiles are judged all the same."""
+        try:
+            return self.profile(name), None
+        except Error as error:
+            return None, str(error)
 
     # -- health
 
@@ -75,6 +83,8 @@ class Look(Panes):
         return [self.settle(row, one, verdict) for row, one, verdict in zip(rows, facts, seen, strict=True)]
 
     def verdict(self, facts: dict) -> dict:
+        if facts["unreadable"]:
+            return health.verdict("unknown", facts["unreadable"])
         return health.judge(facts, facts["profile"], self.config, self.now)
 
     def facts(self, row: dict) -> dict:
@@ -92,7 +102,8 @@ class Look(Panes):
             "turning": None, "untold": False, "screen": None, "launched_at": known.get("launched_at"),
             "activity_at": None, "known": known, "watched_since": health.watched_since(known, self.config, self.now),
             "conversation_id": known.get("conversation_id"), "transcript": None, "profile": None,
-            "home": "", "launching": False, "hooks_path": self.hooks_path(known.get("run")), "history_path": None,
+            "unreadable": None, "home": "", "launching": False, "hooks_path": self.hooks_path(known.get("run")),
+            "history_path": None,
         }  # fmt: skip
         self.found[row["project_id"], row["role"]] = facts
         facts["under_way"] = self.under_way(known, pane)
@@ -106,7 +117,8 @@ class Look(Panes):
             processes = list(processes)
             name = self.recognise(processes)
         if name:
-            facts["profile"] = self.profile(name)
+            facts["profile"], facts["unreadable"] = self.readable(name)
+        if facts["profile"]:
             facts["home"] = known.get("agent_home") or agents.home(facts["profile"], self.config.environ)
         facts |= self.of_last_look(pane, name) or self.search(processes, facts["profile"], facts["home"])
         facts["launched_at"] = launched_at(known, facts["processes"], self.now)
@@ -142,8 +154,9 @@ class Look(Panes):
         before it is known that their panes are still those."""
         for agent in self.known.values() if self.every else ():
             place, process = last_process(agent)
-            if process:
-                registry = traces.registry(self.profile(agent["agent"]), agent["agent_home"] or "", process)
+            profile, _ = self.readable(agent["agent"])
+            if process and profile:
+                registry = traces.registry(profile, agent["agent_home"] or "", process)
                 seen = {"processes": [process], "agent": process, "registry": registry}
                 self.ahead[agent["pane_id"]] = {"place": (place, agent["agent"]), "seen": seen}
         self.early = {pane_id for pane_id, one in self.ahead.items() if not at_work(one["seen"])}
@@ -165,7 +178,8 @@ class Look(Panes):
     def recognise(self, processes: list[dict]) -> str | None:
         """Which agent runs in a pane that nobody tagged."""
         for name in agents.names(self.config):
-            if agents.find(self.profile(name), processes):
+            profile, _ = self.readable(name)
+            if profile and agents.find(profile, processes):
                 return name
         return None
 

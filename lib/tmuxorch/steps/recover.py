@@ -6,6 +6,8 @@ recoveries act on one agent, and one that was killed is made again when its wait
 
 from __future__ import annotations
 
+import contextlib
+
 from .. import agents, recovery
 from .. import project as projects
 from ..agents import login, traces
@@ -101,20 +103,23 @@ class Recoverer:
     # -- holds
 
     def tend_holds(self) -> None:
-        """Move each login or limit hold on: choose who comes back first, and release it after its first good turn."""
+        """Move each login or limit hold on."""
         for hold in self.db.holds(now()):
-            if hold["cause"] == "manual" or not hold["name"].startswith("agent/"):
-                continue
-            name = hold["name"].removeprefix("agent/")
-            stopped = self.stopped(name, "login" if hold["cause"] == "login" else "limited")
-            if hold["pilot"]:
-                self.watch_pilot(hold, name)
-            elif self.may_return(hold, name):
-                if stopped:
-                    first = f"{stopped[0]['project_id']}/{stopped[0]['role']}"
-                    self.db.update("hold", {"id": hold["id"], "pilot": None}, {"pilot": first, "probes": hold["probes"] + 1})
-                else:
-                    self.db.release_hold(hold["name"], ACTOR)
+            if hold["cause"] != "manual" and hold["name"].startswith("agent/"):
+                with contextlib.suppress(Error):  # an agent without a readable profile: its hold waits, the others go on
+                    self.tend(hold, hold["name"].removeprefix("agent/"))
+
+    def tend(self, hold: dict, agent: str) -> None:
+        """Choose who comes back first from a hold, and release it after its first good turn."""
+        stopped = self.stopped(agent, "login" if hold["cause"] == "login" else "limited")
+        if hold["pilot"]:
+            self.watch_pilot(hold, agent)
+        elif self.may_return(hold, agent):
+            if stopped:
+                first = f"{stopped[0]['project_id']}/{stopped[0]['role']}"
+                self.db.update("hold", {"id": hold["id"], "pilot": None}, {"pilot": first, "probes": hold["probes"] + 1})
+            else:
+                self.db.release_hold(hold["name"], ACTOR)
 
     def stopped(self, agent: str, state: str) -> list[dict]:
         """The agents of this kind that the login or limit stopped, in projects that run."""

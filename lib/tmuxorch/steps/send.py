@@ -316,6 +316,8 @@ class Sender:
             return fresh or message
         same = pane is not None and (pane["pane_pid"], pane["server"]) == (message["pane_pid"], message["server"])
         facts = look.facts(look.row(pane)) if same and pane else None
+        if facts and facts["unreadable"]:
+            return message
         alive = bool(facts and facts["agent"])
         start = max(message["transcript_at"] or 0, self.db.taken_before(message) + 1)
         records = list(traces.records(message["transcript"], start))
