@@ -6,6 +6,8 @@ import random
 import stat
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -31,6 +33,7 @@ def settings(tmp_path):
     return load
 
 
+STUB = Path(agents.HERE, "stub.toml").read_text()
 NEEDED = {
     "title": str, "command": list, "home": dict, "process": dict, "launch": dict, "login": dict, "traces": dict,
     "compose": dict, "errors": dict, "screen": dict, "args": list, "env": dict, "skip_permissions": bool, "name": str,
@@ -51,7 +54,7 @@ def test_a_packaged_profile_has_all_that_is_asked_of_it(name, defaults):
 
 def test_the_packaged_profiles_are_listed_and_the_users_own_with_them(settings):
     assert agents.names(config.load({"HOME": "/nowhere"})) == ["claude", "codex", "stub"]
-    assert agents.names(settings(mine='title = "Mine"\ncommand = ["mine"]\n')) == ["claude", "codex", "mine", "stub"]
+    assert agents.names(settings(mine=STUB)) == ["claude", "codex", "mine", "stub"]
 
 
 def test_the_users_own_lies_over_the_packaged_one_key_by_key(settings, claude):
@@ -66,7 +69,8 @@ def test_the_users_own_lies_over_the_packaged_one_key_by_key(settings, claude):
 
 
 def test_an_agent_of_the_users_own(settings):
-    found = agents.profile(settings(mine='title = "Mine"\ncommand = ["mine", "--tui"]\n'), "mine")
+    own = STUB.replace('command = ["tmo-stub-agent"]', 'command = ["mine", "--tui"]')
+    found = agents.profile(settings(mine=own), "mine")
     assert (found["name"], found["command"], found["args"], found["env"], found["skip_permissions"]) == (
         "mine", ["mine", "--tui"], [], {}, False,
     )  # fmt: skip
@@ -99,6 +103,33 @@ def test_an_unknown_agent_is_said_so_and_no_path_is_opened(name, settings):
 def test_a_broken_profile_is_one_clear_line(settings):
     with pytest.raises(Error, match="cannot read profile .*claude.toml"):
         agents.profile(settings(claude="= x"), "claude")
+
+
+@pytest.mark.parametrize("key", agents.NEEDED)
+def test_a_profile_that_lacks_something_is_one_clear_line(key, settings):
+    found = tomllib.loads(STUB)
+    *tables, last = key.split(".")
+    table = found
+    for name in tables:
+        table = table[name]
+    del table[last]
+    assert agents.flaw(found) == f"lacks {key}"
+    table[last] = 7
+    assert agents.flaw(found) == f"has {key} of another type than {agents.NEEDED[key].__name__}"
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "stub"])
+def test_the_packaged_profiles_are_without_a_flaw(name, defaults):
+    assert agents.flaw(agents.profile(defaults, name)) is None
+
+
+def test_a_profile_that_cannot_be_worked_with_is_one_clear_line(settings):
+    with pytest.raises(Error, match=r"profile '.*/mine.toml' lacks home.env"):
+        agents.profile(settings(mine='title = "Mine"\ncommand = ["mine"]\n'), "mine")
+    with pytest.raises(Error, match=r"profile '.*/claude.toml' has a pattern in screen.busy that is none"):
+        agents.profile(settings(claude='[screen]\nbusy = ["("]\n'), "claude")
+    with pytest.raises(Error, match=r"has process.names of another type than list"):
+        agents.profile(settings(claude='[process]\nnames = "claude"\n'), "claude")
 
 
 def test_one_profile_changes_nothing_in_the_next(settings, claude):

@@ -13,6 +13,17 @@ import uuid
 from ..config import Config, read_toml
 from ..errors import Error
 
+# What every profile has, by dotted key, and those of its keys that hold regular expressions.
+NEEDED: dict[str, type] = {
+    "title": str, "command": list, "home.env": str, "home.default": str, "process.names": list, "launch.new": list,
+    "launch.resume": list, "launch.hooks": list, "launch.skip_permissions": list, "login.status": list, "login.config": str,
+    "login.credentials": list, "login.environment": list, "login.mend": str, "login.trust.key": str, "traces": dict,
+    "compose.submit": str, "compose.command": str, "compose.compact": str, "errors.login": list, "errors.limited": list,
+    "errors.context_full": list, "screen.prompt": str, "screen.cursor": str, "screen.paste": str,
+}  # fmt: skip
+PATTERNS = ("compose.command", "compose.blank_after", "errors.limited", "errors.context_full", "login.logged_in",
+            "login.logged_out", "screen.paste", "screen.item", "screen.busy", "screen.menu", "screen.dialog", "screen.said",
+            "screen.answer")  # fmt: skip
 HERE = os.path.dirname(os.path.realpath(__file__))
 INTERPRETERS = ("python", "node")  # of agents that are scripts
 
@@ -27,12 +38,16 @@ def names(config: Config) -> list[str]:
 
 
 def profile(config: Config, name: str) -> dict:
-    """An agent's profile, the user's settings of [agents.NAME] included. Raises Error when there is none."""
+    """An agent's profile, the user's settings of [agents.NAME] included. Raises Error when there is none, or when it is
+    not one that can be worked with."""
     values: dict = {}
-    for folder in (HERE, os.path.join(config.dir, "agents")):
+    for folder in (HERE, own_profiles := os.path.join(config.dir, "agents")):
         path = os.path.join(folder, f"{name}.toml")
         if re.fullmatch(r"[\w-]+", name) and os.path.exists(path):
             overlay(values, read_toml(path, "profile"))
+            fault = flaw(values) if folder == own_profiles else None
+            if fault:
+                raise Error(f"profile '{path}' {fault}")
     if not values:
         raise Error(f"no profile of agent '{name}' (there are {', '.join(names(config))})")
     own = config.agent(name)
@@ -45,6 +60,37 @@ def overlay(values: dict, more: dict) -> None:
             overlay(values[key], value)
         else:
             values[key] = value
+
+
+def flaw(values: dict) -> str | None:
+    """What is wrong with a profile, None when nothing is."""
+    for key, kind in NEEDED.items():
+        if not isinstance(at(values, key), kind):
+            return f"lacks {key}" if at(values, key) is None else f"has {key} of another type than {kind.__name__}"
+    for key in PATTERNS:
+        for pattern in leaves(at(values, key)):
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError) as error:
+                return f"has a pattern in {key} that is none: {error}"
+    return None
+
+
+def at(values: dict, key: str) -> object:
+    """The value at a dotted key, None when there is none."""
+    found: object = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def leaves(value: object) -> list:
+    """All that a table or an array holds, or the one value; nothing of None."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [leaf for one in value for leaf in leaves(one)]
+    return [] if value is None else [value]
 
 
 def home(profile: dict, environ: dict) -> str:
