@@ -6,7 +6,7 @@
 
 ROOT=$(cd "$BATS_TEST_DIRNAME/../.." && pwd -P)
 BIN=$ROOT/bin
-LONG=60 # seconds: a deadline on a loaded machine, not a time that anything takes
+LONG=120 # seconds: a deadline on a loaded machine, not a time that anything takes
 
 # The commands by what they are. tests/test_shape.py knows that all are here.
 READERS='tmo-project tmo-ls tmo-grace tmo-log tmo-kpi tmo-metrics tmo-report tmo-brief tmo-fmt tmo-crontab tmo-repair-db tmo-doctor'

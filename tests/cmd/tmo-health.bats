@@ -114,12 +114,13 @@ all_say() { [ "$(tmo-health | jq -r '"\(.project_id) \(.health.state) \(.health.
 }
 
 @test 'an agent that was launched by a clock that was ahead is judged all the same' {
-    running held 'work 1' 'login-lost'
     running hangs 'hang'
+    eventually $LONG begun hang
+    running held 'work 1' 'login-lost' # the login of both
     sql 'UPDATE agent_health SET launched_at = launched_at + 7200'
     setting stuck_s 2
-    eventually $LONG state_is 1/developer login
-    eventually $LONG hung
+    eventually $LONG state_is 1/developer hung
+    eventually $LONG state_is 2/developer login
 }
 
 hung() { tmo-health 2/developer | jq -e '.health | .state == "hung" and .is_stuck' >/dev/null; }
