@@ -140,13 +140,16 @@ def settle(
 ) -> dict:  # fmt: skip
     """The `health` of a row: this look beside the last one (an agent_health row, None for a pane that is not ours).
 
-    A state is confirmed by a second look at least `confirm_s` after the first that saw it. wanted: `work` when the
+    A state is confirmed by a second look at least `confirm_s` after the first that saw it (of a shell: with what runs in
+    it). wanted: `work` when the
     agent's project wants work of it, `later` when something is on its way to it (a message, its own reminder), else
     `nothing`. Only an agent that is to work is stuck when it was idle for `stuck_s`; a shell where nobody wants an
     agent is just a shell.
     """
     same = before is not None and before["state"] == seen["state"] and before["since_at"] is not None
     same = same and fresh(before or {}, settings, now)
+    if before and seen["state"] == "shell":
+        same = same and before["detail"] == seen["detail"]
     since = min(before["since_at"], now) if before and same else now
     quiet_s = now - max(since, min(activity_at or 0, now))
     stuck = (seen["state"] in STUCK and (wanted != "nothing" or seen["has_agent"])) or (

@@ -11,8 +11,6 @@ NUDGE = {
 }
 
 
-# Recovery may have given up on an agent in one of these, and then lose the agent: that is another fault.
-ALIVE = ("idle", "draft", "dialog", "api_error", "context_full", "login", "limited")
 NUMBER = (int, float)
 SHAPE: dict[str, type | tuple[type, ...]] = {
     "state": str, "detail": (str, type(None)), "dialog": (str, type(None)), "confirmed": bool, "is_stuck": bool,
@@ -35,7 +33,8 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
       released  the hold that it was under and that ended, or None
       restarts  how often it was relaunched within `crash_loop_s`
       nudges    how often it was nudged since it last did well, while it was idle
-      gave_up   the state in which recovery gave up on it, None when that is not known
+      failures  {action: how often it was tried since it last did well; of `relaunch` only what failed}
+      gave_up   the action that a person was called for, None when recovery had none, or never gave up
     """
     if project["status"] != "processing":
         return step("none", "none", f"the project is {project['status']}")
@@ -51,10 +50,10 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
         return returning(action, health, context)
     if action == "report":
         return step(action, "needs_human", reason)
-    if agent["needs_human"] and not (action == "relaunch" and context["gave_up"] in ALIVE):
+    if agent["needs_human"] and not (action == "relaunch" and context["gave_up"] != "relaunch"):
         return step("report", "needs_human", "recovery has given up on it")
     if tired := exhausted(action, health["state"], context, settings):
-        return step("report", "needs_human", tired)
+        return {**step("report", "needs_human", tired), "tried": action}
     if waits(agent["next_recovery_at"], now, settings["backoff_max_s"]):
         return step(action, "waiting", reason, agent["next_recovery_at"])
     return step(action, "planned", reason)
@@ -62,6 +61,14 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
 
 def step(action: str, result: str, reason: str | None, next_at: float | None = None) -> dict:
     return {"action": action, "result": result, "reason": reason, "next_at": next_at}
+
+
+def still(health: dict, fresh: dict, settings: dict) -> bool:
+    """Whether a look just before acting finds the same thing to do."""
+    return (
+        fresh["state"] == health["state"] and fresh["confirmed"] and needs(fresh)
+        and choose(fresh, settings)[0] == choose(health, settings)[0]
+    )  # fmt: skip
 
 
 def held(hold: dict) -> dict:
@@ -112,6 +119,8 @@ def exhausted(action: str, state: str, context: dict, settings: dict) -> str | N
         return f"{context['restarts']} restarts within {settings['crash_loop_s']:.0f} s: a crash loop"
     if action == "nudge" and state == "idle" and context["nudges"] >= settings["nudges"]:
         return f"{context['nudges']} nudges did not help"
+    if action != "nudge" and context["failures"].get(action, 0) >= settings["crash_loop_restarts"]:
+        return f"{context['failures'][action]} attempts ({action}) did not help"
     return None
 
 

@@ -400,13 +400,24 @@ class Store:
         )
         return row["n"] if row else 0
 
+    def count_failures(self, project_id: int, role: str, attempts: int) -> dict[str, int]:
+        """{action: how many} of an agent's last recoveries, so many; of its relaunches only those that failed."""
+        rows = self.all(
+            """SELECT name, count(*) AS n FROM (
+                   SELECT name, dest FROM event
+                   WHERE project_id = ? AND kind = 'recovery' AND role = ? AND source IS NOT NULL ORDER BY id DESC LIMIT ?)
+               WHERE name <> 'relaunch' OR dest = 'failed' GROUP BY name""",
+            (project_id, role, attempts),
+        )
+        return {row["name"]: row["n"] for row in rows}
+
     def gave_up(self, project_id: int, role: str) -> str | None:
-        """The state of an agent when a person was last called for it."""
+        """What recovery had tried in vain when a person was last called for an agent; None when it had nothing to try."""
         row = self.one(
-            """SELECT source FROM event WHERE project_id = ? AND kind = 'notice' AND role = ? ORDER BY id DESC LIMIT 1""",
+            """SELECT dest FROM event WHERE project_id = ? AND kind = 'notice' AND role = ? ORDER BY id DESC LIMIT 1""",
             (project_id, role),
         )
-        return row["source"] if row else None
+        return row["dest"] if row else None
 
     # -- messages
 
@@ -497,12 +508,15 @@ class Store:
         )
         return bool(row)
 
-    def typed_in(self, pane_id: str) -> list[dict]:
-        """Messages whose text may still stand in this pane's composer, the newest first."""
+    def typed_in(self, pane: dict) -> list[dict]:
+        """Messages whose text may still stand in this pane's composer, the newest first: typed since its program was
+        started, and since the last message that left the composer empty."""
         return self.all(
-            """SELECT * FROM message WHERE pane_id = ? AND state IN ('typing', 'typed', 'unknown', 'queued', 'held')
-               AND typed_at IS NOT NULL ORDER BY typed_at DESC LIMIT 20""",
-            (pane_id,),
+            """SELECT * FROM message WHERE pane_id = ?1 AND pane_pid = ?2 AND server = ?3
+               AND state IN ('typing', 'typed', 'unknown', 'queued', 'held') AND typed_at > coalesce(
+                   (SELECT max(typed_at) FROM message WHERE pane_id = ?1 AND state IN ('submitted', 'accepted')), 0)
+               ORDER BY typed_at DESC LIMIT 20""",
+            (pane["pane_id"], pane["pane_pid"], pane["server"]),
         )
 
     def taken_before(self, message: dict) -> int:

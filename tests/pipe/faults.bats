@@ -55,7 +55,7 @@ ends_well() {
 @test 'the tmux server was killed under six agents' {
     local n
     for n in 1 2 3 4 5 6; do
-        project "p$n" 'commit a.txt' 'work 3' 'commit b.txt' 'done'
+        project "p$n" 'commit a.txt' 'work 10' 'commit b.txt' 'done'
         enqueue "p$n"
     done
     want 0 tmo-start
@@ -358,3 +358,26 @@ confirmed_program() { tmo-health 1/developer | jq -e '.health | .state == "shell
     minutes_until $LONG all_status completed
     [ -z "$(unequal)" ]
 }
+
+@test 'a project that a person holds is not the one that the others wait for' {
+    running held 'work 0.3' 'limit 1' 'commit a.txt' 'done'
+    running other 'work 0.3' 'limit 1' 'commit a.txt' 'done'
+    want 0 tmo-hold -w 'a person looks at it' project/1
+    minutes_until $LONG status_is 2 completed
+    [ "$(sql "SELECT count(*) FROM message WHERE project_id = 1 AND key GLOB 'return/*'")" -eq 0 ]
+    want 0 tmo-hold -r project/1
+    minutes_until $LONG all_status completed
+}
+
+@test 'an agent whose shell a person used for a while is brought back once it is free' {
+    running shop 'crash' 'commit a.txt' 'done'
+    eventually $LONG state_is 1/developer shell
+    pane=$(pane_of 1/developer)
+    tmux -S "$TMO_SOCKET" send-keys -t "$pane" 'sleep 1000' Enter
+    minutes_until $LONG reported
+    [ "$(sql "SELECT count(*) FROM event WHERE kind = 'launch' AND actor = 'tmo-recover'")" -eq 0 ]
+    tmux -S "$TMO_SOCKET" send-keys -t "$pane" C-c
+    minutes_until $LONG all_status completed
+}
+
+reported() { [ "$(sql "SELECT count(*) FROM event WHERE name = 'needs_human' AND why LIKE '%(program)'")" -eq 1 ]; }

@@ -216,9 +216,9 @@ def seen(state="idle", **changed):
     }
 
 
-def before(state="idle", since=NOW - 60, stuck_since=None, looked_at=NOW - 60):
-    return {"state": state, "since_at": since, "is_stuck": int(stuck_since is not None), "stuck_since": stuck_since,
-            "last_health_check_at": looked_at}  # fmt: skip
+def before(state="idle", since=NOW - 60, stuck_since=None, looked_at=NOW - 60, detail=None):
+    return {"state": state, "detail": detail, "since_at": since, "is_stuck": int(stuck_since is not None),
+            "stuck_since": stuck_since, "last_health_check_at": looked_at}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -259,6 +259,13 @@ def test_an_agent_at_work_is_watched_since(last, since, defaults, claude):
 def test_a_second_look_confirms(last, state, confirmed, since, defaults):
     found = health.settle(seen(state), last, "work", None, defaults, NOW)
     assert (found["confirmed"], found["since_at"]) == (confirmed, since)
+
+
+def test_a_shell_is_confirmed_with_what_runs_in_it(defaults):
+    """A person's editor in one look and their bare prompt in the next are no agent that is gone."""
+    for detail, confirmed in (("bare", True), ("program", False), ("stopped", False)):
+        found = health.settle(seen("shell", detail="bare"), before("shell", detail=detail), "work", None, defaults, NOW)
+        assert found["confirmed"] is confirmed, detail
 
 
 @pytest.mark.parametrize("state", sorted(STATES))

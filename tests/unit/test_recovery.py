@@ -36,9 +36,9 @@ def health(state, **changed):
     return {**found, **changed}
 
 
-def context(hold=None, pilot=False, released=None, restarts=0, told=False, nudges=0, gave_up=None):
+def context(hold=None, pilot=False, released=None, restarts=0, told=False, nudges=0, gave_up=None, failures=None):
     return {"hold": hold, "pilot": pilot, "released": released, "restarts": restarts, "told": told, "nudges": nudges,
-            "gave_up": gave_up}  # fmt: skip
+            "gave_up": gave_up, "failures": failures or {}}  # fmt: skip
 
 
 def plan(seen, known=None, around=None, settings=None, status="processing", defaults=None):
@@ -165,14 +165,43 @@ def test_an_error_of_the_api_is_tried_again_for_as_long_as_it_takes(defaults):
 
 def test_what_waits_for_a_person_is_not_acted_on(defaults):
     for state in ("shell", "idle", "api_error", "context_full"):
-        found = plan(health(state, detail="bare"), agent(needs_human=1), defaults=defaults)
+        found = plan(health(state, detail="bare"), agent(needs_human=1), context(gave_up="relaunch"), defaults=defaults)
         assert (found["action"], found["result"]) == ("report", "needs_human")
 
 
 def test_one_that_a_person_was_called_for_and_that_is_lost_then_is_brought_back(defaults):
-    for gave_up, result in (("idle", "planned"), ("dialog", "planned"), ("shell", "needs_human"), (None, "needs_human")):
+    for gave_up, result in (("nudge", "planned"), ("compact", "planned"), (None, "planned"), ("relaunch", "needs_human")):
         found = plan(health("missing"), agent(needs_human=1), context(gave_up=gave_up), defaults=defaults)
         assert found["result"] == result, gave_up
+
+
+def test_what_fails_every_time_is_given_up_and_a_person_called(defaults):
+    for seen, action in (
+        (health("shell", detail="bare"), "relaunch"), (health("draft", detail="ours"), "submit"),
+        (health("context_full"), "compact"),
+    ):  # fmt: skip
+        assert plan(seen, around=context(failures={action: 4, "nudge": 9}), defaults=defaults)["result"] == "planned"
+        found = plan(seen, around=context(failures={action: 5}), defaults=defaults)
+        assert (found["action"], found["result"], found["tried"]) == ("report", "needs_human", action)
+        assert found["reason"] == f"5 attempts ({action}) did not help"
+
+
+@pytest.mark.parametrize(
+    ("seen", "fresh", "same"),
+    [
+        (health("shell", detail="bare"), health("shell", detail="bare"), True),
+        (health("shell", detail="bare"), health("shell", detail="program"), False),
+        (health("shell", detail="bare"), health("shell", detail="stopped"), False),
+        (health("shell", detail="bare"), health("dead"), False),
+        (health("idle"), health("idle", is_stuck=False), False),
+        (health("hung"), health("hung", detail="nothing moved for 99 s"), True),
+        (health("hung"), health("hung", confirmed=False), False),
+        (health("draft", detail="ours"), health("draft", detail="not ours"), False),
+        (health("limited"), health("limited"), True),
+    ],
+)
+def test_the_look_before_acting_has_to_find_the_same_thing_to_do(seen, fresh, same, defaults):
+    assert recovery.still(seen, fresh, defaults) is same
 
 
 def test_the_next_attempt_waits_for_its_time(defaults):

@@ -152,7 +152,8 @@ class Launcher:
         # An agent may survive the hang-up that tmux sends; two must never share a pane, or a conversation.
         if ours:
             pane = look.by_id[ours[0]["pane_id"]]
-            old = look.tree(pane["pane_pid"])
+            # The number of a process that ended may be another's by now.
+            old = [] if pane["pane_dead"] else look.tree(pane["pane_pid"])
             self.tmux.respawn(pane["pane_id"], launch)
             proc.end(old)
             place = {key: pane[key] for key in ("pane_id", "window_index", "server")}

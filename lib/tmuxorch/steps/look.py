@@ -285,7 +285,7 @@ class Look(Panes):
     def whose_draft(self, row: dict, facts: dict) -> str:
         """`ours` when the composer holds a message that we typed and that was not submitted."""
         shown = facts["screen"]["draft"]
-        for message in self.db.typed_in(row["pane_id"]) if self.db else []:
+        for message in self.db.typed_in(facts["pane"]) if self.db else []:
             if delivery.shows(shown, message["text"], facts["profile"]):
                 return "ours"
         return "not ours"

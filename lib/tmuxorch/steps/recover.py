@@ -21,6 +21,7 @@ from .send import Sender
 
 ACTOR = "tmo-recover"
 RETURNS = 4  # so many agents come back from a hold in one run: the rest follows in the next ones
+STATE = {"login": "login", "limit": "limited"}  # of an agent, by the cause of its hold
 REST_S = 3600.0  # a limit whose end nobody named is tried again after this
 
 
@@ -74,9 +75,14 @@ class Recoverer:
         known = {"next_recovery_at": agent["next_recovery_at"]}
         return {**plan, "attempt": agent["recovery_attempts"], "briefed": False, "known": known, "hold": context["hold"]}
 
+    def hold_of(self, project: dict, role: str) -> dict | None:
+        """The hold that stops an agent; the one that it is the first to come back from only when there is no other."""
+        holds = [hold for hold in self.db.holds(now()) if projects.held(project, [hold])]
+        return min(holds, key=lambda hold: hold["pilot"] == f"{project['id']}/{role}", default=None)
+
     def context(self, project: dict, agent: dict, health: dict) -> dict:
         at = now()
-        hold = projects.held(project, self.db.holds(at))
+        hold = self.hold_of(project, agent["role"])
         return {
             "hold": hold,
             "pilot": hold is not None and hold["pilot"] == f"{project['id']}/{agent['role']}",
@@ -84,21 +90,21 @@ class Recoverer:
             "released": None if hold else self.released(project, agent, health),
             "restarts": self.db.count_launches(project["id"], agent["role"], ACTOR, at - self.config["crash_loop_s"]),
             "nudges": self.db.count_nudges(project["id"], agent["role"], agent["recovery_attempts"]),
+            "failures": self.db.count_failures(project["id"], agent["role"], agent["recovery_attempts"]),
             "gave_up": self.db.gave_up(project["id"], agent["role"]) if agent["needs_human"] else None,
         }
 
     def released(self, project: dict, agent: dict, health: dict) -> dict | None:
         """The hold that this agent was under and that ended since, if it was not told yet."""
-        cause = {"login": "login", "limited": "limit"}.get(health["state"])
         for hold in reversed(self.db.all_holds()):
-            if hold["cause"] == cause and projects.held(project, [hold]) and hold["released_at"]:
-                fits = hold["released_at"] >= health["since_at"] and not self.told(hold, project, agent)
-                return hold if fits else None
+            if STATE.get(hold["cause"]) == health["state"] and projects.held(project, [hold]) and hold["released_at"]:
+                shown_at = min(health["since_at"], health["last_activity_at"] or health["since_at"])
+                return hold if hold["released_at"] >= shown_at and not self.told(hold, project, agent) else None
         return None
 
     def told(self, hold: dict, project: dict, agent: dict) -> bool:
         message = self.db.message(return_key(hold, project["id"], agent["role"]))
-        return bool(message) and message is not None and message["state"] not in ("queued", "held")
+        return message is not None and message["state"] in ("typing", "submitted", "accepted")
 
     # -- holds
 
@@ -111,23 +117,25 @@ class Recoverer:
 
     def tend(self, hold: dict, agent: str) -> None:
         """Choose who comes back first from a hold, and release it after its first good turn."""
-        stopped = self.stopped(agent, "login" if hold["cause"] == "login" else "limited")
         if hold["pilot"]:
             self.watch_pilot(hold, agent)
         elif self.may_return(hold, agent):
-            if stopped:
-                first = f"{stopped[0]['project_id']}/{stopped[0]['role']}"
+            if stopped := self.stopped(hold, agent):
+                one = stopped[hold["probes"] % len(stopped)]  # another one each time
+                first = f"{one['project_id']}/{one['role']}"
                 self.db.update("hold", {"id": hold["id"], "pilot": None}, {"pilot": first, "probes": hold["probes"] + 1})
             else:
                 self.db.release_hold(hold["name"], ACTOR)
 
-    def stopped(self, agent: str, state: str) -> list[dict]:
-        """The agents of this kind that the login or limit stopped, in projects that run."""
-        live = {project["id"] for project in self.db.projects(status=("processing",))}
+    def stopped(self, hold: dict, agent: str) -> list[dict]:
+        """The agents of this kind that the login or limit stopped and that may come back, in projects that run and that
+        nothing else holds."""
+        others = [one for one in self.db.holds(now()) if one["id"] != hold["id"]]
+        live = {one["id"] for one in self.db.projects(status=("processing",)) if not projects.held(one, others)}
         return [
             row for row in self.db.agents()
-            if row["agent"] == agent and row["state"] == state and row["project_id"] in live
-            and projects.in_rollout(row["project_id"], self.config)
+            if row["agent"] == agent and row["state"] == STATE[hold["cause"]] and not row["needs_human"]
+            and row["project_id"] in live and projects.in_rollout(row["project_id"], self.config)
         ]  # fmt: skip
 
     def may_return(self, hold: dict, agent: str) -> bool:
@@ -136,8 +144,7 @@ class Recoverer:
         at = now()
         if hold["cause"] == "limit":
             return at >= (hold["next_probe_at"] or 0)
-        profile = agents.profile(self.config, agent)
-        home = agents.home(profile, self.config.environ)
+        profile, environ, home = self.place(agent)
         if hold["credential"] is None:
             return Logins(self.config, self.db, fresh=True).check(agent, home)["logged_in"] is True
         if login.fingerprint(profile, home) != hold["credential"]:
@@ -146,19 +153,27 @@ class Recoverer:
             return False
         wait = min(self.config["probe_max_s"], self.config["probe_min_s"] * 2 ** min(hold["probes"], 20))
         self.db.update("hold", {"id": hold["id"]}, {"probes": hold["probes"] + 1, "next_probe_at": at + wait})
-        return login.probe(profile, home, self.config.environ, self.config["probe_timeout_s"]).get("rc") == 0
+        return login.probe(profile, home, environ, self.config["probe_timeout_s"]).get("rc") == 0
+
+    def place(self, agent: str) -> tuple[dict, dict, str]:
+        """(an agent's profile, the environment that one in a new pane has, its home there)."""
+        profile = agents.profile(self.config, agent)
+        environ = self.logins.environment(profile)
+        return profile, environ, agents.home(profile, environ)
 
     def watch_pilot(self, hold: dict, agent: str) -> None:
         """Release the hold after the pilot's first good turn; another failure begins the wait anew. One that is gone, that
         needs a person, or has nothing to do any more, makes room for the next."""
         number, _, role = hold["pilot"].partition("/")
         pilot, project = self.db.agent(int(number), role), self.db.project(int(number))
-        on_its_way = project and project["status"] == "processing" and pilot and not pilot["needs_human"]
-        if not on_its_way or recovery.gone(pilot or {}):
+        if not (pilot and project) or project["status"] != "processing" or pilot["needs_human"] or recovery.gone(pilot):
             self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, {"pilot": None})
             return
         message = self.db.message(return_key(hold, int(number), role))
         if not message:
+            others = [one for one in self.db.holds(now()) if one["id"] != hold["id"]]
+            if pilot["state"] in ("working", "idle") or projects.held(project, others):  # it went on, or may not
+                self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, {"pilot": None})
             return
         if message["state"] in ("submitted", "accepted"):
             after = traces.records(message["transcript"], message["taken_at"] or message["transcript_at"] or 0)
@@ -168,32 +183,40 @@ class Recoverer:
                 return
             if "error" not in kinds:
                 return  # its turn is under way
-        elif message["state"] in ("queued", "held", "typing"):
-            return
+        elif message["state"] == "typing" or now() - message["created_at"] < self.config["probe_min_s"]:
+            return  # it may get there yet; a person's draft, say, keeps it away for hours
         at = now()
         wait = min(self.config["probe_max_s"], self.config["probe_min_s"] * 2 ** min(hold["probes"], 20))
-        profile = agents.profile(self.config, agent)
         again = {"pilot": None, "next_probe_at": at + wait}
         if hold["cause"] == "login":
-            again["credential"] = login.fingerprint(profile, agents.home(profile, self.config.environ))
+            profile, _, home = self.place(agent)
+            again["credential"] = login.fingerprint(profile, home)
         self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, again)
 
     def hold(self, row: dict) -> None:
-        """Hold an agent's kind back after a lost login or a usage limit."""
+        """Hold an agent's kind back after a lost login or a usage limit that no earlier hold was for."""
         health = row["health"]
         if health["state"] not in ("login", "limited") or not health["confirmed"]:
             return
         at = now()
         agent = self.db.agent(row["project_id"], row["role"]) or {}
+        if self.over(agent, health):
+            return
         name = f"agent/{agent['agent']}"
         why = health["detail"] or health["state"]
         if health["state"] == "limited":
             end = (health["reset_at"] or at + REST_S) + self.config["limit_margin_s"]
             self.db.set_hold(name, "limit", ACTOR, why, next_probe_at=end)
             return
-        profile = agents.profile(self.config, agent["agent"])
-        mark = login.fingerprint(profile, agents.home(profile, self.config.environ))
+        profile, _, home = self.place(agent["agent"])
+        mark = login.fingerprint(profile, home)
         self.db.set_hold(name, "login", ACTOR, why, credential=mark, next_probe_at=at + self.config["probe_min_s"])
+
+    def over(self, agent: dict, health: dict) -> bool:
+        """Whether a hold for this was released since the agent last did anything: what it shows is an old error."""
+        mine = [hold for hold in self.db.all_holds() if hold["name"] == f"agent/{agent['agent']}"
+                and STATE.get(hold["cause"]) == health["state"] and hold["released_at"]]  # fmt: skip
+        return bool(mine) and max(hold["released_at"] for hold in mine) > (health["last_activity_at"] or now())
 
     def logged_out(self, row: dict) -> str | None:
         """Why an agent would be launched for nothing: it is not there, or not logged in, as it says itself in its own
@@ -219,7 +242,7 @@ class Recoverer:
             plan.update(result="waiting", reason="others come back first")
             return
         at = now()
-        hold = projects.held(project, self.db.holds(at))
+        hold = self.hold_of(project, agent["role"])
         if hold and hold["id"] != (plan["hold"] or {}).get("id"):  # set since: by this run, or by another process
             plan.update(recovery.held(hold))
             return
@@ -236,7 +259,7 @@ class Recoverer:
             look = Look(self.config, self.db, now())
             fresh = look.of({"project_id": row["project_id"], "role": row["role"]})
             health = look.judge([fresh])[0] if fresh else None
-            if not fresh or not health or health["state"] != row["health"]["state"]:
+            if not fresh or not health or not recovery.still(row["health"], health, self.config):
                 self.db.update("agent_health", {"id": agent["id"], **claim}, {key: agent[key] for key in claim})
                 plan.update(result="waiting", reason="its state has changed", attempt=agent["recovery_attempts"])
                 return
@@ -284,7 +307,7 @@ class Recoverer:
             done = answer_dialog(self.config, look, row, row["health"]["dialog"])
             plan.update(result="done" if done else "failed")
             return
-        for message in self.db.typed_in(row["pane_id"]):
+        for message in self.db.typed_in(look.by_id[row["pane_id"]]):
             settled = self.sender.finish(message)
             if settled and settled["state"] in ("submitted", "accepted"):
                 plan.update(result="done")
@@ -295,10 +318,13 @@ class Recoverer:
         state = row["health"]["state"]
         text = recovery.NUDGE[state].format(project=project["id"])
         agent = self.db.agent(project["id"], row["role"]) or {}
-        hold = projects.held(project, self.db.holds(now())) or self.released(project, agent, row["health"])
+        hold = self.hold_of(project, agent["role"]) or self.released(project, agent, row["health"])
         key = f"nudge/{agent['run']}/{state}/{plan['attempt']}/{int(agent['last_recovery_at'])}"
         if hold and state in ("login", "limited"):
             key = return_key(hold, project["id"], row["role"])
+            before = self.db.message(key)
+            if before and before["state"] in ("typed", "unknown", "refused", "expired"):
+                key += f"/{plan['attempt']}"  # it was not told
             self.returns += 1
         message = self.sender.send_now(project, row["role"], key, text, ACTOR, (state,))
         plan.update(result="done" if message["state"] in ("submitted", "accepted") else "failed",
@@ -320,7 +346,7 @@ class Recoverer:
             self.db.update("agent_health", {"id": agent["id"], "needs_human": 0}, {"needs_human": 1})
             self.db.event(
                 "notice", "needs_human", ACTOR, project_id=row["project_id"], role=row["role"], pane_id=row["pane_id"],
-                source=row["health"]["state"], why=plan["reason"],
+                source=row["health"]["state"], dest=plan.get("tried"), why=plan["reason"],
             )  # fmt: skip
 
     def record(self, row: dict, plan: dict) -> None:
