@@ -33,7 +33,7 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
       released  the hold that it was under and that ended, or None
       restarts  how often it was relaunched within `crash_loop_s`
       nudges    how often it was nudged since it last did well, while it was idle
-      failures  {action: how often it was tried since it last did well; of `relaunch` only what failed}
+      failures  {action: how often it failed since the agent last did well}
       gave_up   the action that a person was called for, None when recovery had none, or never gave up
     """
     if project["status"] != "processing":

@@ -401,12 +401,13 @@ class Store:
         return row["n"] if row else 0
 
     def count_failures(self, project_id: int, role: str, attempts: int) -> dict[str, int]:
-        """{action: how many} of an agent's last recoveries, so many; of its relaunches only those that failed."""
+        """{action: how many} of an agent's last recoveries, so many, that failed. A compaction tells of no success: each
+        that was needed again counts."""
         rows = self.all(
             """SELECT name, count(*) AS n FROM (
                    SELECT name, dest FROM event
                    WHERE project_id = ? AND kind = 'recovery' AND role = ? AND source IS NOT NULL ORDER BY id DESC LIMIT ?)
-               WHERE name <> 'relaunch' OR dest = 'failed' GROUP BY name""",
+               WHERE name = 'compact' OR dest = 'failed' GROUP BY name""",
             (project_id, role, attempts),
         )
         return {row["name"]: row["n"] for row in rows}

@@ -684,6 +684,37 @@ def test_events_are_filtered_and_ordered(db):
         db.event("rumour", "x", "ann")
 
 
+def test_what_failed_is_counted_among_the_last_attempts(db):
+    db.enqueue([project()])
+    for name, dest in (
+        ("relaunch", "failed"), ("relaunch", "done"), ("submit", "done"), ("submit", "failed"), ("compact", "done"),
+        ("compact", "failed"), ("nudge", "done"),
+    ):  # fmt: skip
+        db.event("recovery", name, "tmo-recover", project_id=1, role="developer", source="shell", dest=dest)
+    assert db.count_failures(1, "developer", 7) == {"relaunch": 1, "submit": 1, "compact": 2}
+    assert db.count_failures(1, "developer", 6) == {"submit": 1, "compact": 2}
+    assert db.count_failures(1, "developer", 0) == {}
+    assert db.count_failures(1, "tester", 7) == {}
+
+
+def test_what_may_stand_in_a_composer_was_typed_into_this_program_since_it_was_empty(db):
+    pane = {"pane_id": "%1", "pane_pid": 10, "server": "s"}
+
+    def typed(key, at, state="typed", **changed):
+        db.add_message({"key": key, "target": "%1", "text": "x", "actor": "a", "created_at": at, "due_at": at,
+                        "next_attempt_at": at, "expires_at": at + 9, "state": state, "typed_at": at, **pane, **changed})  # fmt: skip
+
+    typed("old", 1.0)
+    typed("taken", 2.0, "submitted")
+    typed("ours", 3.0)
+    typed("newer", 4.0, "unknown")
+    typed("another program", 5.0, pane_pid=11)
+    typed("another server", 5.0, server="t")
+    assert [message["key"] for message in db.typed_in(pane)] == ["newer", "ours"]
+    typed("queued inside", 6.0, "accepted")
+    assert db.typed_in(pane) == []
+
+
 def test_an_agent_has_one_current_row(db):
     db.enqueue([project(), project()])
     db.save_agent(1, "developer", {"agent": "stub", "run": "r1", "state": "starting"})
