@@ -701,8 +701,8 @@ def test_what_may_stand_in_a_composer_was_typed_into_this_program_since_it_was_e
     pane = {"pane_id": "%1", "pane_pid": 10, "server": "s"}
 
     def typed(key, at, state="typed", **changed):
-        db.add_message({"key": key, "target": "%1", "text": "x", "actor": "a", "created_at": at, "due_at": at,
-                        "next_attempt_at": at, "expires_at": at + 9, "state": state, "typed_at": at, **pane, **changed})  # fmt: skip
+        times = dict.fromkeys(("created_at", "due_at", "next_attempt_at", "expires_at", "typed_at"), at)
+        db.add_message({"key": key, "target": "%1", "text": "x", "actor": "a", "state": state, **times, **pane, **changed})
 
     typed("old", 1.0)
     typed("taken", 2.0, "submitted")
