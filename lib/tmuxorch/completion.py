@@ -17,7 +17,7 @@ def judge(project: dict, evidence: dict) -> dict:
       running   {role: names of programs} that an agent started and that run on beside it
       busy      roles whose agent works, or whose state is not known
       moving    roles whose agent is alive and did something lately
-      exhausted every agent is stuck and recovery has given up on it
+      exhausted recovery has given up on every agent that did not say so
       held      a hold is in force
       expired   its grace is over
     """

@@ -184,3 +184,22 @@ say_done() {
     want 2 tmo-complete 9
     out '.[0].completion == null'
 }
+
+@test 'what a verify command prints reaches the agent without what a terminal would obey' {
+    said_done shop -v 'printf "\033[201~\033[31mthe roof\033[0m\rleaks\n"; exit 1'
+    want 0 tmo-complete
+    want 0 tmo-deliver
+    out '.[0].state == "submitted"'
+    last_prompt | grep -qx 'the roof'
+    [ "$(sql "SELECT instr(text, char(27)) + instr(text, char(13)) FROM message WHERE key GLOB 'rework/*'")" -eq 0 ]
+}
+
+@test 'a project whose directory is gone stops no other' {
+    said_done away -v true
+    said_done shop -v true
+    mv "$W/away" "$W/away.elsewhere"
+    want 0 tmo-complete
+    out 'map(.completion.verdict) == ["working", "completed"] and (.[0].completion.reasons[-1] | contains("status 126"))'
+    want 0 tmo-log -p 1 -k status
+    out '.[-1] | .name == "rework" and (.evidence.output | contains("No such file"))'
+}

@@ -12,6 +12,7 @@ from .judging import Judge, tidy_key
 from .send import commit_own
 
 ACTOR = "tmo-complete"
+CANNOT = 126  # a shell's status for what it cannot run
 
 
 class Completer:
@@ -68,7 +69,11 @@ class Completer:
             "project_queue", {key: project[key] for key in ("id", "status", "claimed_until")}, claim
         ):
             return {**verdict, "reasons": [*verdict["reasons"], "its verify command is running"]}
-        status, output = shell.run(project["verify_command"], project["project_path"], self.config["verify_timeout_s"])
+        status: int | None
+        try:
+            status, output = shell.run(project["verify_command"], project["project_path"], self.config["verify_timeout_s"])
+        except OSError as error:  # its directory is gone, the disk is full: the other projects are judged all the same
+            status, output = CANNOT, f"it could not be run: {error.strerror}"
         event, why = completion.after_verify(project, status, self.config["max_rework"])
         more = {"rework_count": project["rework_count"] + 1} if event == "rework" else {}
         evidence = {"command": project["verify_command"], "status": status, "output": output}

@@ -62,8 +62,9 @@ class Judge:
         number, directory = project["id"], project["project_path"] or "/"
         agents = {agent["role"]: agent for agent in self.db.agents([number])}
         over, _ = self.grace({"project_id": number})
+        done = self.done(project, agents)
         evidence = {
-            "done": self.done(project, agents),
+            "done": done,
             "held": bool(projects.held(project, self.db.holds(self.now))),
             "expired": bool(over and over["expired"]),
         }
@@ -71,6 +72,7 @@ class Judge:
             return evidence
         rows = [self.look.of({"project_id": number, "role": role}) or {} for role in roles(project)]
         states = dict(zip(roles(project), self.look.judge(rows), strict=True))
+        pending = [role for role in states if role in agents and role not in done]
         return {
             **evidence,
             "commits": git.commits(directory, project["base_commit"]),
@@ -80,7 +82,7 @@ class Judge:
             "running": {role: names for role in states if (names := self.sub_tasks(number, role))},
             "busy": [role for role, health in states.items() if health["state"] in BUSY],
             "moving": [role for role, health in states.items() if self.moves(health)],
-            "exhausted": bool(agents) and all(agents[role]["needs_human"] for role in states if role in agents),
+            "exhausted": bool(pending) and all(agents[role]["needs_human"] for role in pending),
         }
 
     @functools.cached_property
