@@ -315,6 +315,13 @@ class Store:
                 f"UPDATE project_queue SET status = 'initializing'{changes} WHERE id = ?",
                 [*values.values(), chosen["id"]],
             )
+            self.run(
+                """UPDATE message SET state = 'expired', reason = 'it is of an earlier run of the project', closed_at = ?1
+                   WHERE project_id = ?2 AND state IN ('queued', 'held', 'accepted') AND created_at < (
+                       SELECT max(at) FROM event WHERE project_id = ?2 AND kind = 'status'
+                       AND dest IN ('completed', 'failed', 'cancelled'))""",
+                (now(), chosen["id"]),
+            )
         return self.project(chosen["id"])
 
     # -- agents

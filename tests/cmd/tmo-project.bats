@@ -83,3 +83,27 @@ three() {
     want 0 tmo-start
     out '.[0] | .id == 1 and .status == "processing"'
 }
+
+@test 'cancel while tmux does not answer: not now, and nothing is changed' {
+    running shop 'say ready'
+    setting tmux_timeout_s 0.5
+    stop_server
+    want 75 tmo-project -E cancel 1
+    says tmo-project
+    status_is 1 processing
+    go_on_server
+    want 0 tmo-project -E cancel 1
+    want 0 tmo-ls
+    nothing
+}
+
+@test 'a project that is queued again gets no message of its earlier run' {
+    running shop 'say ready'
+    want 0 tmo-send -A +1h 1/developer 'a reminder'
+    want 0 tmo-project -E cancel 1
+    want 0 tmo-project -E requeue 1
+    want 0 tmo-send -A +1h 1/developer 'a reminder for the new run'
+    want 0 tmo-start
+    out '.[0].status == "processing"'
+    [ "$(sql "SELECT state FROM message WHERE text LIKE 'a reminder%' ORDER BY id")" = $'expired\nqueued' ]
+}

@@ -185,8 +185,10 @@ class Launcher:
         )  # fmt: skip
 
     def end(self, project: dict, why: str) -> None:
-        """End the session of this start of a project, keeping the last screens."""
-        panes = [pane for pane in Look(self.config, self.db, now()).panes if owns(project, pane)]
+        """End the session of this start of a project, keeping the last screens. Raises Later when tmux does not answer."""
+        look = Look(self.config, self.db, now())
+        look.need_server()
+        panes = [pane for pane in look.panes if owns(project, pane)]
         self.keep(panes, project, why)
         for session in {pane["session_name"] for pane in panes}:
             self.tmux.end_session(session)
@@ -195,12 +197,15 @@ class Launcher:
         """Record the last screens of panes that are about to be ended, and where their transcripts are."""
         shots = self.tmux.captures([pane["pane_id"] for pane in panes])
         known = {agent["role"]: agent for agent in self.db.agents([project["id"]])}
-        profile = agents.profile(self.config, project["agent"])
+        try:
+            profile = agents.profile(self.config, project["agent"])
+        except Error:
+            profile = None
         for pane in panes:
             lines = [screen.plain(line) for line in shots.get(pane["pane_id"], {"text": ""})["text"].split("\n")]
             agent = known.get(pane["@tmo_role"], {})
             conversation, home = self.conversation(agent), agent.get("agent_home") or ""
-            path = traces.transcript_path(profile, home, project["project_path"], conversation, {})
+            path = traces.transcript_path(profile, home, project["project_path"], conversation, {}) if profile else None
             self.db.event(
                 "end", "end", self.actor, project_id=project["id"], role=pane["@tmo_role"] or None,
                 pane_id=pane["pane_id"], run=pane["@tmo_run"] or None, why=why,

@@ -151,8 +151,9 @@ class Starter:
         launched = []
         for project in ready:
             try:
-                self.launcher.start(project)
-                launched.append(project)
+                if self.ours(project):
+                    self.launcher.start(project)
+                    launched.append(project)
             except Later:
                 continue  # tmux does not answer: the next run goes on
             except Error as error:
@@ -163,11 +164,24 @@ class Starter:
         healths = self.launcher.wait_ready(keys)
         for project in launched:
             try:
+                if not self.ours(project):
+                    continue
                 self.finish(project, {role: healths[project["id"], role] for role in project["roles"].split(",")})
             except Later:
                 continue
             except Error as error:
                 self.trouble(project, error)
+
+    def ours(self, project: dict) -> bool:
+        """Renew the claim of a project that is being set up. One that a person moved meanwhile is left, its session
+        ended."""
+        mine = {"id": project["id"], "status": project["status"], "run": project["run"], "claimed_by": self.claimer}
+        if self.db.update("project_queue", mine, {"claimed_until": now() + CLAIM_S}):
+            return True
+        fresh = self.db.project(project["id"]) or {}
+        if fresh.get("run") != project["run"] or fresh.get("status") not in RUNNING:
+            self.launcher.end(project, "the project was moved while it was started")
+        return False
 
     def finish(self, project: dict, healths: dict[str, dict]) -> None:
         """Brief the agents that are up; `processing` once all were. One that ended after that had begun its work:
