@@ -372,13 +372,17 @@ class Store:
         )
 
     def roles_done(self) -> set[tuple[int, str]]:
-        """The (project, role) of all that said so (`done`), in projects that run."""
+        """The (project, role) of all that said so (`done`), in projects that run, but those that were told since what speaks
+        against it: they have to say it again."""
         rows = self.all(
             """SELECT DISTINCT d.project_id, d.role FROM event d
                JOIN project_queue p ON p.id = d.project_id AND p.status = 'processing'
                WHERE d.kind = 'done' AND d.id > coalesce(
                    (SELECT max(s.id) FROM event s WHERE s.project_id = d.project_id AND s.kind = 'status'
-                    AND s.name IN ('start', 'rework')), 0)"""
+                    AND s.name IN ('start', 'rework')), 0)
+               AND NOT EXISTS (
+                   SELECT 1 FROM message m WHERE m.project_id = d.project_id AND m.role = d.role AND m.key GLOB 'tidy/*'
+                   AND m.state IN ('submitted', 'accepted') AND m.typed_at > d.at)"""
         )
         return {(row["project_id"], row["role"]) for row in rows}
 

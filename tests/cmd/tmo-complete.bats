@@ -203,3 +203,17 @@ say_done() {
     want 0 tmo-log -p 1 -k status
     out '.[-1] | .name == "rework" and (.evidence.output | contains("No such file"))'
 }
+
+@test 'one that said so, and does not answer what speaks against it, is idle like any other' {
+    setting stuck_s 1
+    project shop 'write left-over.txt x' 'done' 'finish' 'say it has to stay'
+    enqueue shop
+    want 0 tmo-start
+    eventually $LONG said 1
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-complete
+    want 0 tmo-deliver # the agent is told of the file, and says nothing
+    eventually $LONG stuck_idle
+}
+
+stuck_idle() { tmo-health 1/developer | jq -e '.health | .state == "idle" and .is_stuck' >/dev/null; }
