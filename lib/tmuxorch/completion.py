@@ -16,6 +16,7 @@ def judge(project: dict, evidence: dict) -> dict:
       open      messages that are still on their way to its agents
       running   {role: names of programs} that an agent started and that run on beside it
       busy      roles whose agent works, or whose state is not known
+      asking    roles whose agent shows a dialog: its turn is not over
       moving    roles whose agent is alive and did something lately
       exhausted recovery has given up on every agent that did not say so
       held      a hold is in force
@@ -37,6 +38,8 @@ def judge(project: dict, evidence: dict) -> dict:
         return result("working", [said, *against])
     if evidence["held"]:
         return result("working", ["held", *missing])
+    if evidence["expired"] and evidence["busy"] and not evidence["moving"]:
+        return result("unknown", ["its grace is over", "at work, or not known to be: " + ", ".join(evidence["busy"])])
     if evidence["expired"] and evidence["exhausted"] and not evidence["moving"]:
         return result("failed", ["its grace is over", "nothing moves", "recovery has given up on every agent"])
     if evidence["expired"] and not evidence["moving"] and not evidence["exhausted"]:
@@ -83,6 +86,8 @@ def objections(project: dict, evidence: dict) -> list[str]:
         found.append(f"{evidence['open']} messages are still on their way")
     if evidence["busy"]:
         found.append("still at work: " + ", ".join(evidence["busy"]))
+    if evidence["asking"]:
+        found.append("asks for an answer: " + ", ".join(evidence["asking"]))
     return found
 
 

@@ -86,3 +86,12 @@ load ../helper
     says tmo-grace
     nothing
 }
+
+@test 'the time since the last look does not count, before the next look has written it down' {
+    running shop 'say ready'
+    want 0 tmo-health
+    sql "UPDATE agent_health SET last_health_check_at = last_health_check_at - 3600"
+    sql "UPDATE project_queue SET started_at = started_at - 4000"
+    want 0 tmo-grace 1
+    out '.[0].grace | .held_s > 3500 and .held_s < 4000'
+}

@@ -15,7 +15,7 @@ def project(roles="developer", status="processing", base_dirty=0, rework=0):
 def evidence(**changed):
     known = {
         "done": {}, "commits": 0, "dirty": 0, "told": False, "open": 0, "busy": [], "moving": [], "exhausted": False,
-        "running": {}, "held": False, "expired": False,
+        "running": {}, "held": False, "expired": False, "asking": [],
     }  # fmt: skip
     return {**known, **changed}
 
@@ -35,12 +35,15 @@ GIVEN_UP = {"expired": True, "exhausted": True}
         (evidence(done=DONE, open=1), "working"),
         (evidence(done=DONE, open=1, told=True), "working"),
         (evidence(done=DONE, busy=["developer"]), "working"),
+        (evidence(done=DONE, asking=["developer"]), "working"),  # its turn is not over
         (evidence(done=DONE, running={"developer": ["sleep"]}), "working"),
         (evidence(done=DONE, running={"developer": ["sleep"]}, told=True), "completing"),
         (evidence(done=DONE, dirty=None), "completing"),  # git cannot tell
         (evidence(done=DONE, commits=None), "completing"),
         # failed is past grace AND no activity AND recovery exhausted
         (evidence(**GIVEN_UP), "failed"),
+        (evidence(**GIVEN_UP, busy=["developer"]), "unknown"),  # a look that failed ends nothing
+        (evidence(**GIVEN_UP, asking=["developer"]), "failed"),
         (evidence(expired=True), "unknown"),
         (evidence(exhausted=True), "working"),
         (evidence(**GIVEN_UP, moving=["developer"]), "working"),
@@ -115,6 +118,7 @@ def test_the_reasons_name_all_that_speaks_against_it():
         "commits": st.none() | st.integers(0, 3), "dirty": st.none() | st.integers(0, 9), "told": st.booleans(),
         "running": st.dictionaries(st.just("developer"), st.just(["sleep"])),
         "open": st.integers(0, 2), "busy": st.lists(st.just("developer"), max_size=1),
+        "asking": st.lists(st.just("developer"), max_size=1),
         "moving": st.lists(st.just("developer"), max_size=1), "exhausted": st.booleans(), "held": st.booleans(),
         "expired": st.booleans(),
     }),
@@ -127,11 +131,13 @@ def test_no_evidence_ends_a_project_that_is_alive_or_that_nobody_called_done(rol
         assert "orchestrator" in said if "orchestrator" in roles else said >= set(roles.split(","))
         assert not known["open"]
         assert not known["busy"]
+        assert not known["asking"]
         assert not known["running"] or known["told"]
     if found["verdict"] == "failed":
         assert known["expired"]
         assert known["exhausted"]
         assert not known["moving"]
+        assert not known["busy"]
         assert not known["held"]
     assert found["verified"] is None
 

@@ -53,8 +53,17 @@ class Judge:
             agents = self.db.agents([project["id"]])
             activity = max((agent["last_activity_at"] or 0 for agent in agents), default=0) or None
             events = self.db.events(project["id"], project["started_at"] or 0, kind="health")
-            self.graces[project["id"]] = grace.judge(project, events, self.holds(project), activity, self.config, self.now)
+            pauses = [*self.holds(project), *self.unseen(agents)]
+            self.graces[project["id"]] = grace.judge(project, events, pauses, activity, self.config, self.now)
         return self.graces[project["id"]], None
+
+    def unseen(self, agents: list[dict]) -> list[dict]:
+        """The time since the last look, as a hold: too long a one is a pause that no look has written down yet (the machine
+        woke up a moment ago)."""
+        looks = [agent["last_health_check_at"] for agent in agents if agent["last_health_check_at"]]
+        if not looks or self.now - max(looks) <= self.config["look_max_age_s"]:
+            return []
+        return [{"since_at": max(looks), "released_at": None, "until_at": None, "cause": None}]
 
     def evidence(self, project: dict) -> dict:
         """What speaks for and against a project's completion (`completion.judge`)."""
@@ -81,6 +90,7 @@ class Judge:
             "open": len(self.db.messages(("queued", "typing", "accepted", "held"), number)),
             "running": {role: names for role in states if (names := self.sub_tasks(number, role))},
             "busy": [role for role, health in states.items() if health["state"] in BUSY],
+            "asking": [role for role, health in states.items() if health["state"] == "dialog"],
             "moving": [role for role, health in states.items() if self.moves(health)],
             "exhausted": bool(pending) and all(agents[role]["needs_human"] for role in pending),
         }

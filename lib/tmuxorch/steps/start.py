@@ -207,8 +207,11 @@ class Starter:
         fresh = self.db.project(project["id"]) or project
         if isinstance(error, Later) or fresh["claimed_by"] != self.claimer:
             return
+        try:
+            self.launcher.end(fresh, str(error))
+        except Later:
+            return  # tmux does not answer: the next run tries it again
         self.troubles.append(f"project {project['id']}: {error}")
-        self.launcher.end(fresh, str(error))
         self.db.move(project["id"], "error", ACTOR, str(error), where={"claimed_by": self.claimer})
         if fresh["retry_count"] < fresh["max_retries"]:
             self.db.move(project["id"], "requeue", ACTOR, "it has retries left", retry_count=fresh["retry_count"] + 1)
