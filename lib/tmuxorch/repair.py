@@ -54,7 +54,7 @@ def failed(project: dict, facts: dict) -> dict | None:
       failure    how it failed: verify (its verify command), decision (our evidence), or guess (somebody's word, or SQL)
       why        the words that it failed with
       worth      what those prove (`importing.worth`)
-      done, dirty, open, running, busy, told, commits    as in `completion.judge`, of its last run
+      done, dirty, open, running, busy, asking, told, commits    as in `completion.judge`, of its last run
       marks      what the old system's records say of its completion
       neighbour  the project that runs in its directory, or None
     """

@@ -14,6 +14,7 @@ FAILED = {
     "session": "ours", "names": ["shop-7"], "states": {"developer": "idle"}, "moved": [], "failure": "guess", "why": "x",
     "worth": None,
     "done": {}, "marks": [], "commits": 0, "dirty": 0, "told": False, "open": 0, "running": {}, "busy": [],
+    "asking": [],
     "neighbour": None,
 }  # fmt: skip
 RUNNING = {

@@ -125,6 +125,7 @@ class Repairer:
             "open": 0,  # messages to a failed project go nowhere,
             "running": {},  # and what its agents left running is no work any more
             "busy": [role for role, state in facts["states"].items() if state in BUSY],
+            "asking": [role for role, state in facts["states"].items() if state == "dialog"],
             "neighbour": neighbour["id"] if neighbour else None,
         }
 
