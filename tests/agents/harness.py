@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import psutil
 from model_server import ModelServer
+from tmuxorch import waiting
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"claude": ("@anthropic-ai/claude-code", "2.1.330"), "codex": ("@openai/codex", "0.169.0")}  # the one place
@@ -55,10 +56,8 @@ args = {args}
 
 def until(condition, what="it", deadline_s=DEADLINE_S):
     """Wait for a condition, never for a time; what it found."""
-    end = time.monotonic() + deadline_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited in vain for {what() if callable(what) else what}"
-        time.sleep(POLL_S)
+    found = waiting.until(condition, deadline_s, POLL_S)
+    assert found, f"waited in vain for {what() if callable(what) else what}"
     return found
 
 
@@ -133,9 +132,7 @@ class World:
         """End what was started here, the agents that ignore the end of their terminal too."""
         mine = self.processes()
         subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True, check=False)
-        end = time.monotonic() + 5
-        while any(alive(process) for process in mine) and time.monotonic() < end:
-            time.sleep(POLL_S)
+        waiting.until(lambda: not any(map(alive, mine)), 5, POLL_S)
         for process in filter(alive, mine):
             process.kill()
         self.program.close()
@@ -379,9 +376,7 @@ class Pane:
         while not condition():
             assert time.monotonic() < end, f"{key} did nothing: {what}\n{self.screen()}"
             self.keys(key)
-            wait = time.monotonic() + 0.5
-            while not condition() and time.monotonic() < wait:
-                time.sleep(POLL_S)
+            waiting.until(condition, 0.5, POLL_S)
 
     def kill(self):
         """The agent dies by kill -9; its process is gone when this returns."""
