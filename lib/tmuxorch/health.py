@@ -141,10 +141,9 @@ def settle(
     """The `health` of a row: this look beside the last one (an agent_health row, None for a pane that is not ours).
 
     A state is confirmed by a second look at least `confirm_s` after the first that saw it (of a shell: with what runs in
-    it). wanted: `work` when the
-    agent's project wants work of it, `later` when something is on its way to it (a message, its own reminder), else
-    `nothing`. Only an agent that is to work is stuck when it was idle for `stuck_s`; a shell where nobody wants an
-    agent is just a shell.
+    it). wanted: `work` when the agent's project wants work of it, `later` when something is on its way to it (a message,
+    its own reminder), else `nothing`. Only an agent that is to work is stuck when it was idle for `stuck_s`; a shell where
+    nobody wants an agent is just a shell.
     """
     same = before is not None and before["state"] == seen["state"] and before["since_at"] is not None
     same = same and fresh(before or {}, settings, now)

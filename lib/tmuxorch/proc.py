@@ -234,7 +234,7 @@ def end(processes: list[dict], wait_s: float = 3.0) -> None:
         for process in alive:
             try:
                 signal_all(process)
-            except psutil.NoSuchProcess:
+            except psutil.Error:  # gone, or of another user (sudo)
                 continue
         alive = psutil.wait_procs(alive, wait_s)[1]
 

@@ -113,6 +113,17 @@ def returning(action: str, health: dict, context: dict) -> dict:
     return step("wait", "held", "a hold is set", health["reset_at"] if action == "wait" else None)
 
 
+def turned_out(kinds: set[str] | None, state: str) -> bool | None:
+    """How the turn of the first to come back from a hold turned out: True when it went well, False when it failed, None
+    while it is under way. kinds: of the records since, None for an agent without a transcript, whose state has to tell.
+    An answer that ended in an error is no good turn."""
+    if kinds is None:
+        return {"idle": True, "login": False, "limited": False}.get(state)
+    if "error" in kinds:
+        return False
+    return True if kinds & {"assistant", "turn_end"} else None
+
+
 def exhausted(action: str, state: str, context: dict, settings: dict) -> str | None:
     """Why recovery gives up on an agent. An API that fails all night comes back by itself: that is tried on."""
     if action == "relaunch" and context["restarts"] >= settings["crash_loop_restarts"]:

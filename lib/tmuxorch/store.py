@@ -341,6 +341,16 @@ class Store:
         """Set columns of an agent's row for a new launch after `run`; False when there has been another since."""
         return self.update("agent_health", {"project_id": project_id, "role": role, "run": run}, values)
 
+    def call_person(self, agent: dict, actor: str, **columns: object) -> bool:
+        """Mark an agent as one for a person to see to, with one notice: both or neither. False when it is marked already."""
+        with self.transaction():
+            changed = self.run("UPDATE agent_health SET needs_human = 1 WHERE id = ? AND needs_human = 0", (agent["id"],))
+            if changed:
+                self.note(
+                    "notice", "needs_human", actor, project_id=agent["project_id"], role=agent["role"], **columns
+                )  # fmt: skip
+        return bool(changed)
+
     def save_agent(self, project_id: int, role: str, values: dict) -> None:
         """Set columns of an agent's row, making the row at its first launch."""
         columns = {"project_id": project_id, "role": role, "host": host(), **values}
@@ -597,8 +607,9 @@ class Store:
             self.insert("hold", values)
         return True
 
-    def release_hold(self, name: str, actor: str) -> bool:
-        return self.update("hold", {"name": name, "released_at": None}, {"released_at": now(), "released_by": actor})
+    def release_hold(self, actor: str, **which: object) -> bool:
+        """Release the hold in force of this name, or this very one by its id."""
+        return self.update("hold", {**which, "released_at": None}, {"released_at": now(), "released_by": actor})
 
     def beat(self, name: str, status: int | None = None, over: bool = False) -> None:
         """Note that a cron line's run begins, or is over, on this host."""

@@ -129,3 +129,13 @@ crashed() {
     want 0 tmo-recover
     out '.[0].recovery | .result == "done" and .attempt == 2 and (.next_at - now | . > 1400 and . <= 1500)'
 }
+
+@test 'a row names its agent by project and role, without its pane too' {
+    idle_agent shop
+    tmux -S "$TMO_SOCKET" send-keys -l -t "$(pane_of 1/developer)" 'half a thought'
+    eventually $LONG confirmed 1/developer draft
+    paneless() { tmo-health 1/developer | jq -c 'del(.pane_id)' | tmo-recover -; }
+    want 0 paneless
+    silent
+    out '.[0].recovery | .action == "report" and .result == "needs_human"'
+}

@@ -24,3 +24,14 @@ def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(tmp_path, mo
     assert [(plan["result"], plan["briefed"]) for plan in plans] == [("done", True), ("failed", False), ("done", True)]
     assert plans[1]["reason"] == "tmux said something new"
     assert [event["dest"] for event in recoverer.db.events(kind="recovery")] == ["done", "failed", "done"]
+
+
+def test_what_could_not_be_typed_now_is_not_typed_into_an_agent_that_is_well_later(tmp_path):
+    settings = config.load({"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "queue.db")})
+    recoverer = Recoverer(settings, store.write(settings.db), dry=False)
+    times = dict.fromkeys(("created_at", "due_at", "next_attempt_at", "expires_at"), store.now())
+    message = {"key": "compact/r/1/1", "target": "1/developer", "text": "/compact", "actor": "tmo-recover", **times}
+    recoverer.db.add_message({**message, "state": "held", "reason": "the pane is in use"})
+    found = recoverer.withdrawn(recoverer.db.message(message["key"]))
+    assert (found["state"], found["reason"]) == ("expired", "not now: the pane is in use")
+    assert recoverer.withdrawn(found) is found

@@ -187,6 +187,25 @@ def test_what_fails_every_time_is_given_up_and_a_person_called(defaults):
 
 
 @pytest.mark.parametrize(
+    ("kinds", "state", "well"),
+    [
+        ({"assistant"}, "working", True),
+        ({"turn_end"}, "limited", True),  # the look is older than the turn
+        ({"assistant", "error"}, "limited", False),  # it began to answer, and then the limit was met again
+        ({"assistant", "turn_end", "error"}, "idle", False),
+        ({"error"}, "login", False),
+        (set(), "working", None),
+        ({"tool_result"}, "working", None),
+        (None, "idle", True),
+        (None, "limited", False),
+        (None, "working", None),
+    ],
+)
+def test_how_the_first_turn_after_a_hold_turned_out(kinds, state, well):
+    assert recovery.turned_out(kinds, state) is well
+
+
+@pytest.mark.parametrize(
     ("seen", "fresh", "same"),
     [
         (health("shell", detail="bare"), health("shell", detail="bare"), True),

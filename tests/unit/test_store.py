@@ -697,6 +697,20 @@ def test_what_failed_is_counted_among_the_last_attempts(db):
     assert db.count_failures(1, "tester", 7) == {}
 
 
+def test_a_person_is_called_once_with_one_notice(db):
+    db.enqueue([project()])
+    db.save_agent(1, "developer", {"agent": "stub", "run": "r1", "state": "idle"})
+    agent = db.agent(1, "developer")
+    assert db.call_person(agent, "tmo-recover", source="idle", dest="nudge", why="in vain")
+    assert not db.call_person(agent, "tmo-recover", source="idle", dest="nudge", why="in vain")
+    assert db.agent(1, "developer")["needs_human"] == 1
+    assert [(e["role"], e["dest"]) for e in db.events(kind="notice")] == [("developer", "nudge")]
+    db.update("agent_health", {"id": agent["id"]}, {"needs_human": 0})
+    with pytest.raises(Error):
+        db.call_person(agent, "tmo-recover", nonsense=1)  # what fails in between leaves nothing
+    assert db.agent(1, "developer")["needs_human"] == 0
+
+
 def test_what_may_stand_in_a_composer_was_typed_into_this_program_since_it_was_empty(db):
     pane = {"pane_id": "%1", "pane_pid": 10, "server": "s"}
 
@@ -790,8 +804,8 @@ def test_holds(db):
     assert [hold["name"] for hold in db.holds(store.now())] == ["agent/stub"]  # past its end it no longer counts
     assert db.set_hold("all", "manual", "ann", "again")
     assert [hold["released_at"] for hold in db.all_holds() if hold["name"] == "all"] == [past, None]
-    assert db.release_hold("all", "ann")
-    assert not db.release_hold("all", "ann")
+    assert db.release_hold("ann", name="all")
+    assert not db.release_hold("ann", name="all")
     assert [hold["name"] for hold in db.holds(store.now())] == ["agent/stub"]
 
 

@@ -41,12 +41,11 @@ def profile(config: Config, name: str) -> dict:
     """An agent's profile, the user's settings of [agents.NAME] included. Raises Error when there is none, or when it is
     not one that can be worked with."""
     values: dict = {}
-    for folder in (HERE, own_profiles := os.path.join(config.dir, "agents")):
+    for folder in (HERE, os.path.join(config.dir, "agents")):
         path = os.path.join(folder, f"{name}.toml")
         if re.fullmatch(r"[\w-]+", name) and os.path.exists(path):
             overlay(values, read_toml(path, "profile"))
-            fault = flaw(values) if folder == own_profiles else None
-            if fault:
+            if folder != HERE and (fault := flaw(values)):  # a packaged one is tried by a test
                 raise Error(f"profile '{path}' {fault}")
     if not values:
         raise Error(f"no profile of agent '{name}' (there are {', '.join(names(config))})")
@@ -65,10 +64,11 @@ def overlay(values: dict, more: dict) -> None:
 def flaw(values: dict) -> str | None:
     """What is wrong with a profile, None when nothing is."""
     for key, kind in NEEDED.items():
-        if not isinstance(at(values, key), kind):
-            return f"lacks {key}" if at(values, key) is None else f"has {key} of another type than {kind.__name__}"
+        found = value_at(values, key)
+        if not isinstance(found, kind):
+            return f"lacks {key}" if found is None else f"has {key} of another type than {kind.__name__}"
     for key in PATTERNS:
-        for pattern in leaves(at(values, key)):
+        for pattern in leaves(value_at(values, key)):
             try:
                 re.compile(pattern)
             except (re.error, TypeError) as error:
@@ -76,7 +76,7 @@ def flaw(values: dict) -> str | None:
     return None
 
 
-def at(values: dict, key: str) -> object:
+def value_at(values: dict, key: str) -> object:
     """The value at a dotted key, None when there is none."""
     found: object = values
     for part in key.split("."):

@@ -228,7 +228,9 @@ class Launcher:
         return last
 
     def gone(self, look: Look, key: tuple[int, str]) -> dict:
-        return look.missing_row(look.projects[key[0]], key[1])
+        project = look.project(key[0])  # it may have been cancelled meanwhile
+        assert project
+        return look.missing_row(project, key[1])
 
     def answer(self, look: Look, rows: list[dict], healths: dict) -> None:
         """Answer the dialogs that the settings say how to answer."""

@@ -125,7 +125,7 @@ class Recoverer:
                 first = f"{one['project_id']}/{one['role']}"
                 self.db.update("hold", {"id": hold["id"], "pilot": None}, {"pilot": first, "probes": hold["probes"] + 1})
             else:
-                self.db.release_hold(hold["name"], ACTOR)
+                self.db.release_hold(ACTOR, id=hold["id"])
 
     def stopped(self, hold: dict, agent: str) -> list[dict]:
         """The agents of this kind that the login or limit stopped and that may come back, in projects that run and that
@@ -177,12 +177,13 @@ class Recoverer:
             return
         if message["state"] in ("submitted", "accepted"):
             after = traces.records(message["transcript"], message["taken_at"] or message["transcript_at"] or 0)
-            kinds = {record["kind"] for record in after}
-            if "assistant" in kinds or "turn_end" in kinds and "error" not in kinds:
-                self.db.release_hold(hold["name"], ACTOR)
-                return
-            if "error" not in kinds:
+            kinds = {record["kind"] for record in after} if message["transcript"] else None
+            turned_out = recovery.turned_out(kinds, pilot["state"])
+            if turned_out is None:
                 return  # its turn is under way
+            if turned_out:
+                self.db.release_hold(ACTOR, id=hold["id"])
+                return
         elif message["state"] == "typing" or now() - message["created_at"] < self.config["probe_min_s"]:
             return  # it may get there yet; a person's draft, say, keeps it away for hours
         at = now()
@@ -327,6 +328,8 @@ class Recoverer:
                 key += f"/{plan['attempt']}"  # it was not told
             self.returns += 1
         message = self.sender.send_now(project, row["role"], key, text, ACTOR, (state,))
+        if not key.startswith("return/"):
+            message = self.withdrawn(message)
         plan.update(result="done" if message["state"] in ("submitted", "accepted") else "failed",
                     reason=message["reason"] or plan["reason"])  # fmt: skip
 
@@ -334,26 +337,30 @@ class Recoverer:
         agent = self.db.agent(project["id"], row["role"]) or {}
         command = look.profile(row["agent"])["compose"]["compact"]
         key = f"compact/{agent['run']}/{plan['attempt']}/{int(agent['last_recovery_at'])}"
-        message = self.sender.send_now(project, row["role"], key, command, ACTOR, ("context_full",))
+        message = self.withdrawn(self.sender.send_now(project, row["role"], key, command, ACTOR, ("context_full",)))
         plan.update(
-            result="failed" if message["state"] in ("held", "refused", "typed") else "done", reason=message["reason"]
+            result="failed" if message["state"] in ("expired", "refused", "typed") else "done", reason=message["reason"]
         )
+
+    def withdrawn(self, message: dict) -> dict:
+        """A message that could not be typed now is not for later: the agent may be well then, and recovery tries again."""
+        held = message["state"] == "held"
+        return self.sender.close(message, "expired", f"not now: {message['reason']}") if held else message
 
     def give_up(self, row: dict, plan: dict) -> None:
         """Mark an agent as one for a person to see to, with one notice."""
         agent = self.db.agent(row["project_id"], row["role"])
         if agent and not agent["needs_human"]:
-            self.db.update("agent_health", {"id": agent["id"], "needs_human": 0}, {"needs_human": 1})
-            self.db.event(
-                "notice", "needs_human", ACTOR, project_id=row["project_id"], role=row["role"], pane_id=row["pane_id"],
-                source=row["health"]["state"], dest=plan.get("tried"), why=plan["reason"],
+            self.db.call_person(
+                agent, ACTOR, pane_id=row.get("pane_id"), source=row["health"]["state"], dest=plan.get("tried"),
+                why=plan["reason"],
             )  # fmt: skip
 
     def record(self, row: dict, plan: dict) -> None:
         if plan["action"] == "relaunch" and plan["result"] == "planned":
             return  # its end is recorded when it is known
         self.db.event(
-            "recovery", plan["action"], ACTOR, project_id=row["project_id"], role=row["role"], pane_id=row["pane_id"],
+            "recovery", plan["action"], ACTOR, project_id=row["project_id"], role=row["role"], pane_id=row.get("pane_id"),
             source=row["health"]["state"], dest=plan["result"], why=plan["reason"],
         )  # fmt: skip
 
