@@ -88,6 +88,12 @@ class Config(dict):
         around = self.environ.get("TMUX", "").split(",")[0]
         return self.socket or ("" if os.path.basename(around) == "default" else around)
 
+    def lock(self, name: str) -> str:
+        """The path of a lock file of this database; its folder is made."""
+        folder = os.path.join(self.state_dir, "locks")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        return os.path.join(folder, f"{name}.lock")
+
     def agent(self, name: str) -> dict:
         """The user's [agents.NAME] table, empty when there is none."""
         return self["agents"].get(name, {})

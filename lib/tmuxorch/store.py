@@ -189,7 +189,10 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """A short write: all of it or nothing."""
+        """A short write: all of it or nothing; within another it is part of that one."""
+        if self.connection.in_transaction:
+            yield
+            return
         with errors(self.path), queue(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:

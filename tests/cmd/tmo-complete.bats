@@ -90,6 +90,37 @@ said() { tmo-log -p "$1" -k done | grep -q '"name": "done"'; }
     [ "$(wc -l <"$W/runs")" -eq 1 ]
 }
 
+@test 'a verify command ends with whoever runs it, and the next one runs it anew' {
+    said_done shop -v 'echo $$ >>../runs; test ! -e ../go || exit 0; sleep 1000 & echo $! >>../runs; wait'
+    background tmo-complete >"$W/first"
+    eventually $LONG lines 2 "$W/runs"
+    kill -9 $! # as cron's limit does
+    for pid in $(cat "$W/runs"); do eventually $LONG gone "$pid"; done
+    touch "$W/go"
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "completed"'
+}
+
+lines() { [ "$(wc -l <"$2")" -eq "$1" ]; }
+
+@test 'a project that is cancelled while its verify command runs ends it' {
+    said_done shop -v 'echo $$ >../runs; exec sleep 1000'
+    background tmo-complete >"$W/first"
+    eventually $LONG test -s "$W/runs"
+    want 0 tmo-project -E cancel 1
+    eventually $LONG gone "$(cat "$W/runs")"
+    eventually $LONG grep -q 'was moved while its verify command ran' "$W/first"
+    status_is 1 cancelled
+}
+
+@test 'what a verify command prints without end fills nothing but its pipe, and its end is kept' {
+    setting max_rework 0
+    said_done shop -v 'head -c 100000000 /dev/zero | tr "\0" x; echo; echo the end; exit 7'
+    want 0 tmo-complete
+    want 0 tmo-log -p 1 -k status
+    out '.[-1].evidence | .status == 7 and (.output | endswith("x\nthe end\n")) and (.output | length == 4000)'
+}
+
 @test 'uncommitted files, unread messages and an agent at work speak against it' {
     project shop 'write left-over.txt x' 'done' 'work 1'
     enqueue shop

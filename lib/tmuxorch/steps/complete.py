@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import errno
 
-from .. import completion, recovery, shell
+from .. import completion, shell
 from .. import project as projects
 from ..config import Config
-from ..store import Store, host, now
+from ..errors import Later
+from ..store import Store, now
+from ..waiting import locked
 from .judging import Judge, tidy_key
 from .send import commit_own
 
 ACTOR = "tmo-complete"
 CANNOT = 126  # a shell's status for what it cannot run
+SCARCE = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}  # nobody's work is to blame
+LOCK_S = 0.2
 
 
 class Completer:
@@ -59,29 +64,49 @@ class Completer:
         commit_own(self.config, self.db, project, role, key, text, ACTOR)
 
     def finish(self, project: dict, verdict: dict) -> dict:
-        """Run the verify command of a project in `completing`, unless another process does, and move it on."""
+        """Move a project in `completing` on: at once, or by its verify command, unless another process runs it."""
         if not project["verify_command"]:
             self.db.move(project["id"], "finalize", ACTOR, "; ".join(verdict["reasons"]))
             return {**verdict, "verdict": "completed", "verified": None}
-        at, longest = now(), self.config["verify_timeout_s"] + 60
-        claim = {"claimed_by": f"{host()}/{os.getpid()}", "claimed_until": at + longest}
-        if recovery.waits(project["claimed_until"], at, longest) or not self.db.update(
-            "project_queue", {key: project[key] for key in ("id", "status", "claimed_until")}, claim
-        ):
-            return {**verdict, "reasons": [*verdict["reasons"], "its verify command is running"]}
-        status: int | None
+        with contextlib.ExitStack() as stack:
+            path = self.config.lock(f"verify-{project['id']}")
+            try:
+                stack.enter_context(locked(path, LOCK_S, "its verify command is running"))
+            except Later as error:
+                return with_reason(verdict, str(error))
+            if self.wanted(project):
+                return self.verify(project, verdict)
+        return with_reason({**verdict, "verdict": "unknown"}, "the project was moved meanwhile")
+
+    def wanted(self, project: dict) -> bool:
+        """Whether a project still is where it was."""
+        fresh = self.db.project(project["id"]) or {}
+        return all(fresh.get(key) == project[key] for key in ("status", "run", "rework_count"))
+
+    def verify(self, project: dict, verdict: dict) -> dict:
+        """Run the verify command, and move the project by its status."""
+        command, limit = project["verify_command"], self.config["verify_timeout_s"]
         try:
-            status, output = shell.run(project["verify_command"], project["project_path"], self.config["verify_timeout_s"])
-        except OSError as error:  # its directory is gone, the disk is full: the other projects are judged all the same
-            status, output = CANNOT, f"it could not be run: {error.strerror}"
+            status, output = shell.run(command, project["project_path"], limit, wanted=lambda: self.wanted(project))
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            if getattr(error, "errno", None) in SCARCE:
+                return with_reason(verdict, f"its verify command could not be started: {why}")
+            status, output = CANNOT, f"it could not be run: {why}"  # its directory is gone, say
         event, why = completion.after_verify(project, status, self.config["max_rework"])
+        evidence = {"command": command, "status": status, "output": output}
+        text = f"The check of project {project['id']} did not pass: {why}. The command: {command}\n\n{output}"
+        same = {key: project[key] for key in ("run", "rework_count")}
         more = {"rework_count": project["rework_count"] + 1} if event == "rework" else {}
-        evidence = {"command": project["verify_command"], "status": status, "output": output}
-        if not self.db.move(project["id"], event, ACTOR, why, evidence, where={"claimed_by": claim["claimed_by"]}, **more):
-            return {**verdict, "verdict": "unknown", "reasons": ["the project was moved while its verify command ran"]}
-        if event == "rework":
-            command = project["verify_command"]
-            text = f"The check of project {project['id']} did not pass: {why}. The command: {command}\n\n{output}"
-            self.send(project, f"rework/{project['id']}/{project['run']}/{project['rework_count']}", text)
+        with self.db.transaction():
+            moved = self.db.move(project["id"], event, ACTOR, why, evidence, where=same, **more)
+            if moved and event == "rework":
+                self.send(project, f"rework/{project['id']}/{project['run']}/{project['rework_count']}", text)
+        if not moved:
+            return with_reason({**verdict, "verdict": "unknown"}, "the project was moved while its verify command ran")
         verdicts = {"finalize": "completed", "rework": "working", "error": "failed"}
-        return {"verdict": verdicts[event], "reasons": [*verdict["reasons"], why], "verified": status == 0}
+        return {**with_reason(verdict, why), "verdict": verdicts[event], "verified": status == 0}
+
+
+def with_reason(verdict: dict, why: str) -> dict:
+    return {**verdict, "reasons": [*verdict["reasons"], why]}

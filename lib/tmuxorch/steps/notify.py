@@ -23,9 +23,7 @@ class Notifier:
         self.troubles: list[str] = []
 
     def run(self) -> list[dict]:
-        folder = os.path.join(self.config.state_dir, "locks")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        with locked(os.path.join(folder, "notify.lock"), LOCK_S, "another tmo-notify is at work"):
+        with locked(self.config.lock("notify"), LOCK_S, "another tmo-notify is at work"):
             for event in self.db.notifications():
                 if not self.handle(event, event.pop("notification")):
                     break

@@ -29,10 +29,8 @@ LOCK_S = 1.0
 @contextlib.contextmanager
 def pane_lock(config: Config, pane_id: str, wait_s: float) -> Iterator[None]:
     """Only one of us writes to a pane."""
-    folder = os.path.join(config.state_dir, "locks")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    name = re.sub(r"\W", "_", config.socket) + "-" + pane_id[1:] + ".lock"
-    with locked(os.path.join(folder, name), wait_s, f"pane '{pane_id}' is being written to"):
+    name = re.sub(r"\W", "_", config.socket) + "-" + pane_id[1:]
+    with locked(config.lock(name), wait_s, f"pane '{pane_id}' is being written to"):
         yield
 
 
