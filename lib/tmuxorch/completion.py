@@ -35,6 +35,8 @@ def judge(project: dict, evidence: dict) -> dict:
         against = objections(project, evidence)
         if not against:
             return result("completing", [said, *support(evidence)])
+        if evidence["expired"] and not evidence["held"] and not evidence["moving"]:
+            return result("unknown", [said, *against, "its grace is over"])
         return result("working", [said, *against])
     if evidence["held"]:
         return result("working", ["held", *missing])
@@ -45,6 +47,13 @@ def judge(project: dict, evidence: dict) -> dict:
     if evidence["expired"] and not evidence["moving"] and not evidence["exhausted"]:
         return result("unknown", ["its grace is over, recovery is not"])
     return result("working", missing)
+
+
+def stalled(project: dict, evidence: dict) -> bool:
+    """Whether only a person can tell what an `unknown` one is: it is said to be done, and what speaks against that does
+    not go away; or an agent has long been in a state that cannot be told. Any other is recovery's, which calls a person
+    at its end."""
+    return bool(said_done(project, evidence["done"])[0] or evidence["busy"])
 
 
 def plain(project: dict, evidence: dict) -> bool:

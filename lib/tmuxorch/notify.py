@@ -31,7 +31,9 @@ def over(event: dict, why: str, project: dict | None, agent: dict | None, hold: 
     if project is None:
         return event["project_id"] is not None
     if why == "needs_human":
-        return bool(event["role"]) and not (agent and agent["needs_human"])
+        if not event["role"]:
+            return project["status"] in ("completed", "failed", "cancelled")
+        return not (agent and agent["needs_human"])
     if why == "waiting":
         return project["error_message"] != event["why"]
     return project["status"] != why

@@ -155,11 +155,15 @@ def headline(projects: list[dict]) -> str:
 # What needs a person
 
 
+def stuck(role: str | None) -> str:
+    return f"the {role} is stuck" if role else "whether it is done cannot be told"
+
+
 def needs(facts: dict, projects: list[dict], failed: int, now: float) -> list[dict]:
     """{what, why, since, type} each: what a person should see to, and the line to begin with."""
     open_ones = any(row["status"] not in ENDS for row in projects)
     items = [
-        *(need(f"{row['name']}: the {row['role']} is stuck", row["why"] or row["state"], row["at"],
+        *(need(f"{row['name']}: {stuck(row['role'])}", row["why"] or row["state"], row["at"],
                f"tmux attach -t ={row['session_name']}") for row in facts["people"]),
         *(need(f"{hold['name']}: the login is lost", hold["why"], hold["since_at"], "tmo-authcheck")
           for hold in facts["holds"] if hold["cause"] == "login" and hold["released_at"] is None),

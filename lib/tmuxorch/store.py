@@ -354,6 +354,15 @@ class Store:
                 )  # fmt: skip
         return bool(changed)
 
+    def call_person_to(self, project: dict, actor: str, why: str) -> None:
+        """Call a person to a project as a whole, once a run."""
+        with self.transaction():
+            if not self.one(
+                """SELECT id FROM event WHERE project_id = ? AND kind = 'notice' AND role IS NULL AND run IS ?""",
+                (project["id"], project["run"]),
+            ):
+                self.note("notice", "needs_human", actor, project_id=project["id"], run=project["run"], why=why)
+
     def save_agent(self, project_id: int, role: str, values: dict) -> None:
         """Set columns of an agent's row, making the row at its first launch."""
         columns = {"project_id": project_id, "role": role, "host": host(), **values}
@@ -673,7 +682,12 @@ class Store:
                    FROM agent_health a JOIN project_queue p ON p.id = a.project_id AND p.status = 'processing'
                    LEFT JOIN event e ON e.id = (SELECT max(id) FROM event WHERE kind = 'notice'
                                                 AND project_id = a.project_id AND role = a.role)
-                   WHERE a.needs_human ORDER BY a.project_id, a.id"""
+                   WHERE a.needs_human
+                   UNION ALL
+                   SELECT NULL, 'unknown', p.name, p.session_name, e.at, e.why FROM project_queue p
+                   JOIN event e ON e.kind = 'notice' AND e.project_id = p.id AND e.role IS NULL AND e.run = p.run
+                   WHERE p.status = 'processing'
+                   ORDER BY p.name, a.role"""
             ),
             "heartbeats": self.all("SELECT * FROM heartbeat ORDER BY name, host"),
             "screens": {row["project_id"]: row["screen"] for row in self.all(

@@ -235,6 +235,23 @@ say_done() {
     out '.[-1] | .name == "rework" and (.evidence.output | contains("No such file"))'
 }
 
+@test 'one that said so is not open for ever, whatever speaks against it: past its grace a person is called, once' {
+    said_done shop
+    want 0 tmo-send -A +1h 1/developer later
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "working"'
+    sql 'UPDATE project_queue SET started_at = 1000'
+    touch -d @1000 "$TMO_STUB_HOME"/projects/*/* "$W"/state/hooks/* "$W/shop/.git/logs/HEAD"
+    want 0 tmo-complete
+    want 0 tmo-complete
+    out '.[0].completion | .verdict == "unknown" and .reasons[1:] == ["1 messages are still on their way", "its grace is over"]'
+    want 0 tmo-log -k notice
+    out 'map([.project_id, .role]) == [[1, null]] and (.[0].why | endswith("its grace is over"))'
+    want 0 tmo-report
+    grep -q 'shop: whether it is done cannot be told' "$W/out"
+    status_is 1 processing
+}
+
 @test 'one that said so, and does not answer what speaks against it, is idle like any other' {
     setting stuck_s 1
     project shop 'write left-over.txt x' 'done' 'finish' 'say it has to stay'

@@ -40,6 +40,10 @@ GIVEN_UP = {"expired": True, "exhausted": True}
         (evidence(done=DONE, running={"developer": ["sleep"]}, told=True), "completing"),
         (evidence(done=DONE, dirty=None), "completing"),  # git cannot tell
         (evidence(done=DONE, commits=None), "completing"),
+        # nobody answers what speaks against it: not for ever
+        (evidence(done=DONE, open=1, expired=True), "unknown"),
+        (evidence(done=DONE, open=1, expired=True, moving=["developer"]), "working"),
+        (evidence(done=DONE, open=1, expired=True, held=True), "working"),
         # failed is past grace AND no activity AND recovery exhausted
         (evidence(**GIVEN_UP), "failed"),
         (evidence(**GIVEN_UP, busy=["developer"]), "unknown"),  # a look that failed ends nothing

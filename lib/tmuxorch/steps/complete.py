@@ -46,22 +46,26 @@ class Completer:
                 project = self.db.project(project["id"]) or project
             elif verdict["verdict"] == "failed":
                 self.db.move(project["id"], "error", ACTOR, "; ".join(verdict["reasons"]), evidence)
-            elif evidence["done"] and len(verdict["reasons"]) > 1:
-                self.tell(project, verdict["reasons"][1:])
+            elif evidence["done"] and self.tell(project, verdict["reasons"][1:]):
+                return verdict  # it may answer
+            elif verdict["verdict"] == "unknown" and completion.stalled(project, evidence):
+                self.db.call_person_to(project, ACTOR, "; ".join(verdict["reasons"]))
         return self.finish(project, verdict) if project["status"] == "completing" else verdict
 
-    def tell(self, project: dict, objections: list[str]) -> None:
-        """Once a run: tell the lead what speaks against completion, if it can do something about it."""
-        if completion.for_the_agent(objections):
-            text = (
-                f"You said that project {project['id']} is done, but {'; '.join(objections)}. Commit or remove what is "
-                "left, end or await what still runs (or leave it if it has to stay), and run tmo-done again."
-            )
-            self.send(project, tidy_key(project), text)
+    def tell(self, project: dict, objections: list[str]) -> bool:
+        """Once a run: tell the lead what speaks against completion, if it can do something about it; whether it was told
+        by this."""
+        if not completion.for_the_agent(objections):
+            return False
+        text = (
+            f"You said that project {project['id']} is done, but {'; '.join(objections)}. Commit or remove what is "
+            "left, end or await what still runs (or leave it if it has to stay), and run tmo-done again."
+        )
+        return self.send(project, tidy_key(project), text)
 
-    def send(self, project: dict, key: str, text: str) -> None:
+    def send(self, project: dict, key: str, text: str) -> bool:
         role = projects.lead(project) or project["roles"].split(",")[0]
-        commit_own(self.config, self.db, project, role, key, text, ACTOR)
+        return commit_own(self.config, self.db, project, role, key, text, ACTOR)
 
     def finish(self, project: dict, verdict: dict) -> dict:
         """Move a project in `completing` on: at once, or by its verify command, unless another process runs it."""

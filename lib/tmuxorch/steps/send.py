@@ -34,10 +34,10 @@ def pane_lock(config: Config, pane_id: str, wait_s: float) -> Iterator[None]:
         yield
 
 
-def commit_own(config: Config, db: Store, project: dict, role: str, key: str, text: str, actor: str) -> None:
-    """Put a message of our own to a role into the outbox, once a key."""
+def commit_own(config: Config, db: Store, project: dict, role: str, key: str, text: str, actor: str) -> bool:
+    """Put a message of our own to a role into the outbox, once a key; False when it is there already."""
     at, text = now(), delivery.clean(text)  # it may hold a program's output, or a commit's subject
-    db.add_message(
+    return db.add_message(
         {"key": key, "project_id": project["id"], "role": role, "target": f"{project['id']}/{role}", "text": text,
          "actor": actor, "created_at": at, "due_at": at, "next_attempt_at": at,
          "expires_at": at + config["message_max_age_s"]}
