@@ -290,18 +290,28 @@ class Store:
         where: dict | None = None, **columns: object,
     ) -> bool:  # fmt: skip
         """Move a project by an event of the state machine, if that is legal from its present status and the
-        columns in `where` are still as given. False: another process got there first, or it is not legal."""
+        columns in `where` are still as given. False: another process got there first, or it is not legal.
+        What is to recover gets all its rounds and attempts again: it would fail again by those that it has used."""
+        if event == "recover":
+            columns = {"rework_count": 0, **columns}
         values = {"actor": actor, "why": why, **columns}
         values["evidence"] = None if evidence is None else json.dumps(evidence, ensure_ascii=False)
         changes = "".join(f", {column} = ?" for column in values)
         same = "".join(f" AND {column} IS ?" for column in where or {})
         with self.transaction():
-            return self.run(
+            moved = self.run(
                 f"""UPDATE project_queue SET status = (SELECT dest FROM state_transition t
                         WHERE t.event = ? AND t.source = status){changes}
                     WHERE id = ? AND status IN (SELECT source FROM state_transition WHERE event = ?){same}""",
                 [event, *values.values(), project_id, event, *(where or {}).values()],
             ) > 0  # fmt: skip
+            if moved and event == "recover":
+                self.run(
+                    """UPDATE agent_health SET needs_human = 0, recovery_attempts = 0, next_recovery_at = NULL
+                       WHERE project_id = ?""",
+                    (project_id,),
+                )
+            return moved
 
     def claim(self, choose: Callable, claimer: str, until: float, **columns: object) -> dict | None:
         """Take one queued project: `choose(queued, running, holds, finished ids)` names it, inside the transaction,
@@ -392,6 +402,15 @@ class Store:
                ORDER BY id DESC LIMIT 1""",
             (project_id, role),
         )
+
+    def given_at(self, project_id: int) -> float:
+        """When a project was last given work: it was started, or sent back for rework. 0 when it never was."""
+        row = self.one(
+            """SELECT at FROM event WHERE project_id = ? AND kind = 'status' AND name IN ('start', 'rework')
+               ORDER BY id DESC LIMIT 1""",
+            (project_id,),
+        )
+        return row["at"] if row else 0.0
 
     def roles_done(self) -> set[tuple[int, str]]:
         """The (project, role) of all that said so (`done`), in projects that run, but those that were told since what speaks

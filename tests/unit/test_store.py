@@ -653,6 +653,15 @@ def test_move_follows_the_machine(event, db):
             assert (told["name"], told["actor"], told["why"], told["evidence"]) == (event, "ann", "because", {"proof": [1]})
 
 
+def test_what_is_to_recover_does_not_fail_again_by_the_attempts_that_it_has_used(db):
+    db.enqueue([project(status="failed", session_name="s", rework_count=3)])
+    db.save_agent(1, "developer", {"agent": "stub", "needs_human": 1, "recovery_attempts": 5, "next_recovery_at": 9e9})
+    assert db.move(1, "recover", "ann")
+    agent = db.agent(1, "developer")
+    assert [agent[key] for key in ("needs_human", "recovery_attempts", "next_recovery_at")] == [0, 0, None]
+    assert db.project(1)["rework_count"] == 0
+
+
 def test_move_is_a_compare_and_set_too(db):
     db.enqueue([project()])
     assert not db.move(1, "start", "ann", where={"claimed_by": "bob"})
