@@ -170,6 +170,37 @@ twice_said() { [ "$(tmo-log -p "$1" -k done | wc -l)" -eq 2 ]; }
     out '.[0].completion.verdict == "completed"'
 }
 
+@test 'the word of a marker counts once, like any other' {
+    project pair 'say ready'
+    enqueue pair -r developer,tester
+    want 0 tmo-start
+    eventually $LONG all_states idle
+    echo x >"$W/pair/left-over.txt"
+    marked developer
+    marked tester
+    want 0 tmo-complete -n
+    [ -e "$W/pair/.tmuxorch/done" ]
+    want 0 tmo-complete
+    [ ! -e "$W/pair/.tmuxorch/done" ]
+    want 0 tmo-log -k done
+    out 'map([.role, .why]) == [["developer", "by its marker"], ["tester", "by its marker"]]'
+    want 0 tmo-deliver # they are told of the file
+    eventually $LONG all_states idle
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "working"'
+    marked tester # one of them has heard it
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "completed"'
+    want 0 tmo-log -k done
+    out 'map(.role) == ["developer", "tester", "tester"]'
+}
+
+# marked ROLE: a sandboxed agent of project 1 says that it is done.
+marked() {
+    mkdir -p "$W/pair/.tmuxorch"
+    sql "SELECT run FROM agent_health WHERE role = '$1'" >>"$W/pair/.tmuxorch/done"
+}
+
 @test 'the lead speaks for all; without one all roles have to' {
     project team 'say ready'
     enqueue team -r orchestrator,developer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 
 from .. import completion, shell
 from .. import project as projects
@@ -11,7 +12,7 @@ from ..config import Config
 from ..errors import Later
 from ..store import Store, now
 from ..waiting import locked
-from .judging import Judge, tidy_key
+from .judging import MARKED, Judge, markers, tidy_key
 from .send import commit_own
 
 ACTOR = "tmo-complete"
@@ -36,8 +37,11 @@ class Completer:
         return {**row, "completion": self.verdicts[project["id"]]}
 
     def complete(self, project: dict) -> dict:
+        acts = not self.dry and projects.in_rollout(project["id"], self.config)
+        if acts and project["status"] == "processing":
+            self.take_marker(project)
         verdict, evidence = self.judge.completion(project)
-        if self.dry or not projects.in_rollout(project["id"], self.config):
+        if not acts:
             return verdict
         if project["status"] == "processing":
             if verdict["verdict"] == "completing":
@@ -51,6 +55,23 @@ class Completer:
             elif verdict["verdict"] == "unknown" and completion.stalled(project, evidence):
                 self.db.call_person_to(project, ACTOR, "; ".join(verdict["reasons"]))
         return self.finish(project, verdict) if project["status"] == "completing" else verdict
+
+    def take_marker(self, project: dict) -> None:
+        """Write down what a marker says: a word like any other then, that counts once. What a kill left is taken first."""
+        path, taken = markers(project)
+        agents = {agent["role"]: agent for agent in self.db.agents([project["id"]])}
+        for fresh in (False, True):
+            with contextlib.suppress(OSError):  # none is there, or it has to stay: it is read where it is
+                if fresh:
+                    os.rename(path, taken)
+                for role in self.judge.marked(taken, project, agents):
+                    said = self.db.done(project["id"], role)
+                    if not said or said["at"] < os.stat(taken).st_mtime:
+                        name = f"{project['id']}/{role}"
+                        self.db.event(
+                            "done", "done", name, project_id=project["id"], role=role, run=agents[role]["run"], why=MARKED
+                        )
+                os.unlink(taken)
 
     def tell(self, project: dict, objections: list[str]) -> bool:
         """Once a run: tell the lead what speaks against completion, if it can do something about it; whether it was told

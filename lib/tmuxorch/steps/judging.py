@@ -19,6 +19,7 @@ from .look import Look
 from .panes import roles
 
 BUSY = ("working", "starting", "unknown")
+MARKED = "by its marker"
 
 
 class Judge:
@@ -112,23 +113,23 @@ class Judge:
         return health["state"] in ALIVE and self.now - (health["last_activity_at"] or 0) < self.config["active_s"]
 
     def done(self, project: dict, agents: dict[str, dict]) -> dict[str, str]:
-        """{role: summary} of those that said that their work is done: by tmo-done, or by the marker of a sandboxed
-        agent, `.tmuxorch/done` holding its run id."""
+        """{role: summary} of those that said that their work is done: by tmo-done, or by a marker."""
         assert self.db
-        said = {}
-        path = os.path.join(project["project_path"] or "/", ".tmuxorch", "done")
+        said = {role: MARKED for path in markers(project) for role in self.marked(path, project, agents)}
+        events = {role: self.db.done(project["id"], role) for role in roles(project)}
+        return said | {role: event["why"] or "" for role, event in events.items() if event}
+
+    def marked(self, path: str, project: dict, agents: dict[str, dict]) -> list[str]:
+        """The roles whose run id a marker holds that was written since they were last given work."""
+        assert self.db
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 marks = file.read(4096).split()
         except OSError:
-            marks = []
-        for role in roles(project):
-            event = self.db.done(project["id"], role)
-            if event:
-                said[role] = event["why"] or ""
-            elif role in agents and agents[role]["run"] in marks and traces.changed(path) > (project["status_at"] or 0):
-                said[role] = "by its marker"
-        return said
+            return []
+        if traces.changed(path) <= self.db.given_at(project["id"]):
+            return []
+        return [role for role in roles(project) if role in agents and agents[role]["run"] in marks]
 
     def told(self, project: dict) -> bool:
         """The agents were told what speaks against completion, and said again since that they are done."""
@@ -141,6 +142,12 @@ class Judge:
         """(the verdict before any verify command, its evidence)."""
         evidence = self.evidence(project) if project["status"] == "processing" else {}
         return completion.judge(project, evidence), evidence
+
+
+def markers(project: dict) -> tuple[str, str]:
+    """The marker by which an agent says that it is done when it does not reach the database; and where it is taken to."""
+    path = os.path.join(project["project_path"] or "/", ".tmuxorch", "done")
+    return path, path + ".taken"
 
 
 def tidy_key(project: dict) -> str:
