@@ -393,24 +393,32 @@ class Store:
         with self.transaction(), errors(self.path):
             self.connection.executemany(f"UPDATE agent_health SET {changes} WHERE id = ? AND run IS ?", rows)
 
-    def done(self, project_id: int, role: str | None = None) -> dict | None:
-        """The newest word of a role (None: of any) that its work is done, since the project was last given work."""
+    def done(self, project_id: int, role: str) -> dict | None:
+        """The newest word of a role that its work is done, since the project was last given work."""
         return self.one(
-            """SELECT * FROM event WHERE project_id = ?1 AND kind = 'done' AND (?2 IS NULL OR role = ?2)
-               AND id > coalesce((SELECT max(id) FROM event WHERE project_id = ?1 AND kind = 'status'
-                                  AND name IN ('start', 'rework')), 0)
+            """SELECT * FROM event WHERE project_id = ? AND kind = 'done' AND role = ? AND id > ?
                ORDER BY id DESC LIMIT 1""",
-            (project_id, role),
+            (project_id, role, self.given(project_id)["id"]),
         )
 
-    def given_at(self, project_id: int) -> float:
-        """When a project was last given work: it was started, or sent back for rework. 0 when it never was."""
+    def answered(self, project_id: int, key: str) -> bool:
+        """Whether somebody of a project said that the work is done since a message was typed, by the order of events."""
+        return bool(self.one(
+            """SELECT d.id FROM event d WHERE d.project_id = ?1 AND d.kind = 'done' AND d.id > (
+                   SELECT max(t.id) FROM event t JOIN message m ON m.id = t.message_id
+                   WHERE m.key = ?2 AND m.project_id = ?1 AND t.project_id = ?1 AND t.dest = 'typing') LIMIT 1""",
+            (project_id, key),
+        ))  # fmt: skip
+
+    def given(self, project_id: int) -> dict:
+        """The event that last gave a project work: it was started, or sent back for rework. Its id and time are 0 when
+        there was none."""
         row = self.one(
-            """SELECT at FROM event WHERE project_id = ? AND kind = 'status' AND name IN ('start', 'rework')
+            """SELECT * FROM event WHERE project_id = ? AND kind = 'status' AND name IN ('start', 'rework')
                ORDER BY id DESC LIMIT 1""",
             (project_id,),
         )
-        return row["at"] if row else 0.0
+        return row or {"id": 0, "at": 0.0}
 
     def roles_done(self) -> set[tuple[int, str]]:
         """The (project, role) of all that said so (`done`), in projects that run, but those that were told since what speaks
@@ -423,7 +431,8 @@ class Store:
                     AND s.name IN ('start', 'rework')), 0)
                AND NOT EXISTS (
                    SELECT 1 FROM message m WHERE m.project_id = d.project_id AND m.role = d.role AND m.key GLOB 'tidy/*'
-                   AND m.state IN ('submitted', 'accepted') AND m.typed_at > d.at)"""
+                   AND m.state IN ('submitted', 'accepted') AND d.id < (
+                       SELECT max(t.id) FROM event t WHERE t.message_id = m.id AND t.dest = 'typing'))"""
         )
         return {(row["project_id"], row["role"]) for row in rows}
 

@@ -766,18 +766,17 @@ def test_of_two_that_saw_the_same_launch_one_launches_anew(db):
 def test_done_counts_since_the_project_was_last_given_work(db):
     db.enqueue([project()])
     db.event("done", "done", "1/developer", project_id=1, role="developer")
-    assert db.done(1)
+    assert db.done(1, "developer")
     for event, more in (("start", {}), ("setup_complete", {"session_name": "s"})):
         db.move(1, event, "x", **more)
     assert db.done(1, "developer") is None
     db.event("done", "done", "1/developer", project_id=1, role="developer", why="this time")
     assert db.done(1, "developer")["why"] == "this time"
-    assert db.done(1)["why"] == "this time"
     assert db.done(1, "tester") is None
     db.move(1, "work_complete", "x")
-    assert db.done(1)
+    assert db.done(1, "developer")
     db.move(1, "rework", "x")
-    assert db.done(1) is None
+    assert db.done(1, "developer") is None
 
 
 def test_a_clock_that_was_set_back_hides_no_word(db, monkeypatch):
@@ -785,7 +784,25 @@ def test_a_clock_that_was_set_back_hides_no_word(db, monkeypatch):
     db.move(1, "start", "x")
     monkeypatch.setattr(store.time, "time", lambda: 1000.0)
     db.event("done", "done", "1/developer", project_id=1, role="developer")
-    assert db.done(1)
+    assert db.done(1, "developer")
+
+
+def test_a_word_answers_a_message_by_their_order_and_not_by_the_clock(db, monkeypatch):
+    db.enqueue([project()])
+    for event, more in (("start", {}), ("setup_complete", {"session_name": "s"})):
+        db.move(1, event, "x", **more)
+    word = {"project_id": 1, "role": "developer"}
+    db.event("done", "done", "1/developer", **word)
+    db.add_message({**MESSAGE, **word, "key": "tidy/1", "pane_id": "%1"})
+    assert not db.answered(1, "tidy/1")  # it waits
+    for state in ("typing", "submitted"):
+        db.update("message", {"key": "tidy/1"}, {"state": state, "typed_at": store.now()})
+    assert not db.answered(1, "tidy/1")
+    assert db.roles_done() == set()
+    monkeypatch.setattr(store.time, "time", lambda: 1000.0)
+    db.event("done", "done", "1/developer", **word)
+    assert db.answered(1, "tidy/1")
+    assert db.roles_done() == {(1, "developer")}
 
 
 def test_a_message_is_there_once_a_key(db):

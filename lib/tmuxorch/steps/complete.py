@@ -12,7 +12,7 @@ from ..config import Config
 from ..errors import Later
 from ..store import Store, now
 from ..waiting import locked
-from .judging import MARKED, Judge, markers, tidy_key
+from .judging import MARKED, Judge, markers
 from .send import commit_own
 
 ACTOR = "tmo-complete"
@@ -82,7 +82,7 @@ class Completer:
             f"You said that project {project['id']} is done, but {'; '.join(objections)}. Commit or remove what is "
             "left, end or await what still runs (or leave it if it has to stay), and run tmo-done again."
         )
-        return self.send(project, tidy_key(project), text)
+        return self.send(project, self.judge.tidy_key(project), text)
 
     def send(self, project: dict, key: str, text: str) -> bool:
         role = projects.lead(project) or project["roles"].split(",")[0]
@@ -126,7 +126,7 @@ class Completer:
         with self.db.transaction():
             moved = self.db.move(project["id"], event, ACTOR, why, evidence, where=same, **more)
             if moved and event == "rework":
-                self.send(project, f"rework/{project['id']}/{project['run']}/{project['rework_count']}", text)
+                self.send(project, f"rework/{project['id']}/{project['run']}/{self.db.given(project['id'])['id']}", text)
         if not moved:
             return with_reason({**verdict, "verdict": "unknown"}, "the project was moved while its verify command ran")
         verdicts = {"finalize": "completed", "rework": "working", "error": "failed"}

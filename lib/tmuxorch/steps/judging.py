@@ -127,16 +127,19 @@ class Judge:
                 marks = file.read(4096).split()
         except OSError:
             return []
-        if traces.changed(path) <= self.db.given_at(project["id"]):
+        if traces.changed(path) <= self.db.given(project["id"])["at"]:
             return []
         return [role for role in roles(project) if role in agents and agents[role]["run"] in marks]
 
     def told(self, project: dict) -> bool:
         """The agents were told what speaks against completion, and said again since that they are done."""
         assert self.db
-        message = self.db.message(tidy_key(project))
-        event = self.db.done(project["id"])
-        return bool(message and event and message["typed_at"] and event["at"] > message["typed_at"])
+        return self.db.answered(project["id"], self.tidy_key(project))
+
+    def tidy_key(self, project: dict) -> str:
+        """One message each time that it is given work tells what speaks against completion."""
+        assert self.db
+        return f"tidy/{project['id']}/{project['run']}/{self.db.given(project['id'])['id']}"
 
     def completion(self, project: dict) -> tuple[dict, dict]:
         """(the verdict before any verify command, its evidence)."""
@@ -148,11 +151,6 @@ def markers(project: dict) -> tuple[str, str]:
     """The marker by which an agent says that it is done when it does not reach the database; and where it is taken to."""
     path = os.path.join(project["project_path"] or "/", ".tmuxorch", "done")
     return path, path + ".taken"
-
-
-def tidy_key(project: dict) -> str:
-    """One message a run tells what speaks against completion."""
-    return f"tidy/{project['id']}/{project['run']}/{project['rework_count']}"
 
 
 def number(word: str) -> int | str:
