@@ -16,6 +16,7 @@ def judge(project: dict, evidence: dict) -> dict:
       open      messages that are still on their way to its agents
       running   {role: names of programs} that an agent started and that run on beside it
       busy      roles whose agent works, or whose state is not known
+      unclear   those of them whose state has not been known for long
       asking    roles whose agent shows a dialog: its turn is not over
       moving    roles whose agent is alive and did something lately
       exhausted recovery has given up on every agent that did not say so
@@ -52,8 +53,9 @@ def judge(project: dict, evidence: dict) -> dict:
 def stalled(project: dict, evidence: dict) -> bool:
     """Whether only a person can tell what an `unknown` one is: it is said to be done, and what speaks against that does
     not go away; or an agent has long been in a state that cannot be told. Any other is recovery's, which calls a person
-    at its end."""
-    return bool(said_done(project, evidence["done"])[0] or evidence["busy"])
+    at its end; and one look that failed is no reason to call anybody."""
+    said, _ = said_done(project, evidence["done"])
+    return bool(said or evidence["busy"]) and set(evidence["busy"]) <= set(evidence["unclear"])
 
 
 def plain(project: dict, evidence: dict) -> bool:

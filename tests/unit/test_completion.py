@@ -15,7 +15,7 @@ def project(roles="developer", status="processing", base_dirty=0, rework=0):
 def evidence(**changed):
     known = {
         "done": {}, "commits": 0, "dirty": 0, "told": False, "open": 0, "busy": [], "moving": [], "exhausted": False,
-        "running": {}, "held": False, "expired": False, "asking": [],
+        "running": {}, "held": False, "expired": False, "asking": [], "unclear": [],
     }  # fmt: skip
     return {**known, **changed}
 
@@ -64,6 +64,21 @@ def test_the_verdict_over_a_processing_project(known, verdict):
     assert found.keys() == {"verdict", "reasons", "verified"}
     assert found["verdict"] == verdict
     assert found["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("known", "stalled"),
+    [
+        (evidence(done=DONE, open=1), True),
+        (evidence(busy=["developer"], unclear=["developer"]), True),
+        (evidence(done=DONE, busy=["developer"], unclear=["developer"]), True),
+        (evidence(done=DONE, busy=["developer"]), False),  # one look that failed
+        (evidence(busy=["developer"]), False),
+        (evidence(), False),  # recovery goes on
+    ],
+)
+def test_a_person_is_called_where_nobody_else_will_be(known, stalled):
+    assert completion.stalled(project(), known) is stalled
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ class Judge:
             "open": len(self.db.messages(("queued", "typing", "accepted", "held"), number)),
             "running": {role: names for role in states if (names := self.sub_tasks(number, role))},
             "busy": [role for role, health in states.items() if health["state"] in BUSY],
+            "unclear": [role for role, health in states.items() if self.unclear(health)],
             "asking": [role for role, health in states.items() if health["state"] == "dialog"],
             "moving": [role for role, health in states.items() if self.moves(health)],
             "exhausted": bool(pending) and all(agents[role]["needs_human"] for role in pending),
@@ -108,6 +109,9 @@ class Judge:
         since = (facts["launched_at"] or 0) + self.config["starting_s"]
         below = self.look.tree(facts["agent"]["pid"])[1:] if facts["agent"] else []
         return sorted({one["name"] for one in below if one["state"] not in ("Z", "?") and began_at(one) > since})
+
+    def unclear(self, health: dict) -> bool:
+        return health["state"] == "unknown" and self.now - health["since_at"] >= self.config["active_s"]
 
     def moves(self, health: dict) -> bool:
         return health["state"] in ALIVE and self.now - (health["last_activity_at"] or 0) < self.config["active_s"]
