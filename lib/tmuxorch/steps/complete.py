@@ -8,6 +8,7 @@ import os
 
 from .. import completion, shell
 from .. import project as projects
+from ..agents import traces
 from ..config import Config
 from ..errors import Later
 from ..store import Store, now
@@ -57,21 +58,22 @@ class Completer:
         return self.finish(project, verdict) if project["status"] == "completing" else verdict
 
     def take_marker(self, project: dict) -> None:
-        """Write down what a marker says: a word like any other then, that counts once. What a kill left is taken first."""
+        """Write down what a marker says: a word like any other then, that counts once."""
         path, taken = markers(project)
-        agents = {agent["role"]: agent for agent in self.db.agents([project["id"]])}
-        for fresh in (False, True):
-            with contextlib.suppress(OSError):  # none is there, or it has to stay: it is read where it is
-                if fresh:
-                    os.rename(path, taken)
-                for role in self.judge.marked(taken, project, agents):
-                    said = self.db.done(project["id"], role)
-                    if not said or said["at"] < os.stat(taken).st_mtime:
-                        name = f"{project['id']}/{role}"
-                        self.db.event(
-                            "done", "done", name, project_id=project["id"], role=role, run=agents[role]["run"], why=MARKED
-                        )
-                os.unlink(taken)
+        self.write_down(project, taken)  # what a kill left there
+        with contextlib.suppress(OSError):  # none is there, or it has to stay: it is read where it is
+            os.rename(path, taken)
+            self.write_down(project, taken)
+
+    def write_down(self, project: dict, taken: str) -> None:
+        number, agents = project["id"], {agent["role"]: agent for agent in self.db.agents([project["id"]])}
+        for role in self.judge.marked(taken, project, agents):
+            said = self.db.done(number, role)
+            if not said or said["at"] < traces.changed(taken):
+                word = {"project_id": number, "role": role, "run": agents[role]["run"], "why": MARKED}
+                self.db.event("done", "done", f"{number}/{role}", **word)
+        with contextlib.suppress(OSError):
+            os.unlink(taken)
 
     def tell(self, project: dict, objections: list[str]) -> bool:
         """Once a run: tell the lead what speaks against completion, if it can do something about it; whether it was told
@@ -104,8 +106,11 @@ class Completer:
         return with_reason({**verdict, "verdict": "unknown"}, "the project was moved meanwhile")
 
     def wanted(self, project: dict) -> bool:
-        """Whether a project still is where it was."""
-        fresh = self.db.project(project["id"]) or {}
+        """Whether a project still is where it was, as far as can be told."""
+        try:
+            fresh = self.db.project(project["id"]) or {}
+        except Later:
+            return True
         return all(fresh.get(key) == project[key] for key in ("status", "run", "rework_count"))
 
     def verify(self, project: dict, verdict: dict) -> dict:
