@@ -83,8 +83,9 @@ def with_agent(facts: dict, profile: dict, settings: dict, now: float) -> dict:
         return verdict("dialog", registry["waiting_for"], ["registry"], dialog=kind_of(registry["waiting_for"]))
     if status == "busy" or (status is None and shown and shown["busy"]):
         return busy(facts, settings, now, source)
-    if facts["turn"]:
-        return failed_turn(facts["turn"], profile, now)
+    failed = failed_turn(facts["turn"], profile, now) if facts["turn"] else None
+    if failed and outweighs(failed["state"], shown):
+        return failed
     if shown is None:
         return verdict("idle", None, [source]) if status == "idle" else verdict("unknown", "no trace and no screen")
     return quiet(facts, shown, status, settings, now, [source, "screen"] if status else ["screen"])
@@ -108,11 +109,18 @@ def quiet(facts: dict, shown: dict, status: str | None, settings: dict, now: flo
         return verdict("starting", "the composer is not there yet", sources)
     if not shown["composer"]:
         return verdict("unknown", "no composer on the screen", sources)
-    if status is None and shown["said"]:  # an agent without a transcript: its last words are all there is
-        return verdict(shown["said"], None, sources, reset_at=limit_end(shown["said"], shown["saying"], now))
+    said = status is None and shown["said"]
+    if said and outweighs(said, shown):  # an agent without a transcript: its last words are all there is
+        return verdict(said, None, sources, reset_at=limit_end(said, shown["saying"], now))
     if shown["draft"]:
         return verdict("draft", None, sources)
     return verdict("idle", None, sources)
+
+
+def outweighs(state: str, shown: dict | None) -> bool:
+    """Whether a failed turn tells more than the draft below it. What helps after the others is typed: it would wait for
+    that draft for ever."""
+    return state in HELD or not (shown and shown["draft"])
 
 
 def failed_turn(turn: dict, profile: dict, now: float) -> dict:

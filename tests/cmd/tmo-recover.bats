@@ -2,6 +2,8 @@
 # tmo-recover - bring stuck agents back, and resume what a lost login or a limit held
 load ../helper
 
+drafted() { screen_of "$(pane_of 1/developer)" | grep -q "half a thought"; }
+
 crashed() {
     idle_agent shop
     kill -9 "$(pid_of 1/developer)"
@@ -138,4 +140,36 @@ crashed() {
     want 0 paneless
     silent
     out '.[0].recovery | .action == "report" and .result == "needs_human"'
+}
+
+@test 'a draft below a usage limit: the limit holds, and then a person is called for what could not be typed' {
+    running shop 'limit 2' 'commit a.txt' 'done'
+    eventually $LONG confirmed 1/developer limited
+    tmux -S "$TMO_SOCKET" send-keys -l -t "$(pane_of 1/developer)" 'half a thought'
+    eventually $LONG drafted
+    want 0 tmo-recover
+    out '.[0].recovery | .action == "wait" and .result == "held"'
+    sql 'UPDATE hold SET next_probe_at = 1'
+    want 0 tmo-recover
+    out '.[0].recovery | .result == "needs_human" and (.reason | contains("draft"))'
+    want 0 tmo-log -k notice
+    out 'length == 1'
+    drafted || fail 'the draft was touched'
+}
+
+
+@test 'our own draft below a usage limit is submitted first' {
+    running shop 'limit 2' 'commit a.txt' 'done'
+    eventually $LONG confirmed 1/developer limited
+    want 0 tmo-recover
+    tmux -S "$TMO_SOCKET" send-keys -l -t "$(pane_of 1/developer)" 'half a thought'
+    sql "INSERT INTO message (key, project_id, role, target, text, state, actor, created_at, due_at, next_attempt_at,
+             expires_at, transcript_at, hook_at, typed_at, pane_id, pane_pid, server)
+         SELECT 'k', 1, 'developer', '1/developer', 'half a thought', 'typed', 'me', 1, 1, 1, 1, 0, 0, $(date +%s),
+             '$(pane_of 1/developer)', $(tmo-ls 1/developer | jq .pane_pid), server FROM project_queue"
+    eventually $LONG drafted
+    sql 'UPDATE hold SET next_probe_at = 1'
+    want 0 tmo-recover
+    out '.[0].recovery | .action == "nudge" and .result == "done"'
+    [ "$(taken 'half a thought')" -eq 1 ]
 }

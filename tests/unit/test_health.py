@@ -103,7 +103,11 @@ NO_PANE = {"pane": None, "processes": [], **NO_AGENT}
         ({"turn": error("You've hit your 5-hour limit · resets 3pm (UTC)", 429)}, "limited", None),
         ({"turn": error("API Error: Request rejected (429) · account's rate limit", 429, "rate_limit")}, "api_error", None),
         ({"turn": error("API Error: Repeated 529 Overloaded errors", 529)}, "api_error", None),
-        ({"turn": error("x", 500), "screen": screen(draft="half")}, "api_error", None),
+        # what is typed to treat it would wait for the draft; a hold ends by itself
+        ({"turn": error("x", 500), "screen": screen(draft="half")}, "draft", None),
+        ({"turn": error("Context limit reached", 400), "screen": screen(draft="half")}, "draft", None),
+        ({"turn": error("x", 401), "screen": screen(draft="half")}, "login", "x"),
+        ({"registry": None, "screen": screen(said="api_error", draft="half")}, "draft", None),
         ({"turn": error("x", 401), "registry": registry("busy")}, "working", None),  # it tries again
         # without a transcript or registry its last words are all there is
         ({"registry": None, "screen": screen(said="login", saying="Please run /login")}, "login", None),

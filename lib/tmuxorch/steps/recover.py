@@ -317,6 +317,8 @@ class Recoverer:
 
     def nudge(self, project: dict, row: dict, look: Look, plan: dict) -> None:
         state = row["health"]["state"]
+        if not self.made_room(project, row, look, plan):
+            return
         text = recovery.NUDGE[state].format(project=project["id"])
         agent = self.db.agent(project["id"], row["role"]) or {}
         hold = self.hold_of(project, agent["role"]) or self.released(project, agent, row["health"])
@@ -332,6 +334,19 @@ class Recoverer:
             message = self.withdrawn(message)
         plan.update(result="done" if message["state"] in ("submitted", "accepted") else "failed",
                     reason=message["reason"] or plan["reason"])  # fmt: skip
+
+    def made_room(self, project: dict, row: dict, look: Look, plan: dict) -> bool:
+        """Whether the composer is free for a message: what stands in it below a lost login or a limit is submitted first
+        when it is ours; a person is called when it is not."""
+        facts = look.found[project["id"], row["role"]]
+        if not facts["screen"] or not facts["screen"]["draft"]:
+            return True
+        if look.whose_draft(row, facts) == "ours":
+            self.submit(project, row, look, plan)
+            return plan["result"] == "done"
+        plan.update(result="needs_human", reason="a draft that is not ours stands in its composer")
+        self.give_up(row, plan)
+        return False
 
     def compact(self, project: dict, row: dict, look: Look, plan: dict) -> None:
         agent = self.db.agent(project["id"], row["role"]) or {}
