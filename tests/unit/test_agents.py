@@ -511,6 +511,16 @@ def test_hooks_from_an_offset_on(tmp_path):
     assert traces.hooks(None) == traces.hooks(str(tmp_path / "none")) == []
 
 
+def test_that_an_agent_still_waits_is_nothing_that_it_did(tmp_path):
+    path = tmp_path / "hooks.jsonl"
+    assert traces.acted(str(path)) == 0
+    path.write_text(hook("Stop", 60) + "\n")
+    os.utime(path, (61.5, 61.5))
+    assert traces.acted(str(path)) == 61.5
+    path.write_text(hook("Stop", 60) + "\n" + hook("Notification", 120) + "\n")
+    assert traces.acted(str(path)) == 60
+
+
 def test_hooks_that_many_agents_threads_write_at_once(tmp_path):
     """The real tmo-hook, many at a time: each is whole."""
     command = os.path.join(os.path.dirname(__file__), "..", "..", "bin", "tmo-hook")

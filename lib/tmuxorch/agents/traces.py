@@ -253,6 +253,16 @@ def last_hook(path: str | None) -> dict:
     return found[-1] if found else {}
 
 
+def acted(path: str | None) -> float:
+    """When the agent last did something that it reported to its hooks, 0 when it did nothing. That it still waits (a
+    Notification comes about a minute after it went idle) is no act."""
+    start = max(0, size(path) - BLOCK)
+    found = hooks(path, start)
+    if not found or found[-1].get("hook_event_name") != "Notification":
+        return changed(path)
+    return max((hook["at"] for hook in found if hook.get("hook_event_name") != "Notification"), default=0.0)
+
+
 def history(path: str | None, start: int, conversation: str | None) -> list[str]:
     """What the agent's composer submitted in a conversation, by its history, from a byte offset on."""
     found = []

@@ -201,7 +201,7 @@ class Look(Panes):
             facts["turning"] = traces.turn_status(traces.newest(path), began_at(facts["agent"]))
         moved = [
             traces.changed(path),
-            traces.changed(facts["hooks_path"]),
+            traces.acted(facts["hooks_path"]),
             traces.changed(f"{row['directory']}/.git/logs/HEAD"),
         ]
         facts["activity_at"] = min(max(moved), self.now) or None
