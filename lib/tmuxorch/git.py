@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 
@@ -32,6 +33,16 @@ def dirty(directory: str) -> int | None:
     """Changed and untracked files, our own marker's folder not counted."""
     out = ask(directory, "status", "--porcelain", "--no-renames", "-z", "--", ".", ":(exclude).tmuxorch")
     return None if out is None else sum(1 for entry in out.split("\0") if entry[2:3] == " ")
+
+
+def changed(directory: str) -> float:
+    """When the youngest file was changed that is not as committed, 0 when there is none."""
+    out = ask(directory, "ls-files", "--modified", "--others", "--exclude-standard", "-z", "--", ".", ":(exclude).tmuxorch")
+    youngest = 0.0
+    for name in (out or "").split("\0")[:-1]:
+        with contextlib.suppress(OSError, ValueError):  # a deleted one
+            youngest = max(youngest, os.lstat(os.path.join(directory, name)).st_mtime)
+    return youngest
 
 
 def commits(directory: str, base: str | None) -> int | None:

@@ -123,6 +123,20 @@ all_say() { [ "$(tmo-health | jq -r '"\(.project_id) \(.health.state) \(.health.
     eventually $LONG state_is 2/developer login
 }
 
+@test 'what its sub-agents do, and a file that it changes, are moves of an agent at work' {
+    setting stuck_s 2
+    running hangs 'hang'
+    eventually $LONG state_is 1/developer hung
+    transcript=$(find "$TMO_STUB_HOME/projects" -name '*.jsonl')
+    mkdir -p "${transcript%.jsonl}/subagents"
+    touch -d '+1 minute' "${transcript%.jsonl}/subagents/agent-1.jsonl"
+    state_is 1/developer working
+    rm -r "${transcript%.jsonl}"
+    eventually $LONG state_is 1/developer hung
+    touch -d '+1 minute' "$W/hangs/new.txt"
+    state_is 1/developer working
+}
+
 hung() { tmo-health 2/developer | jq -e '.health | .state == "hung" and .is_stuck' >/dev/null; }
 
 @test 'idle is not stuck once the role said that it is done, or while something is on its way to it' {

@@ -186,3 +186,17 @@ def test_the_repository_is_the_directorys_whatever_the_caller_works_in(repo, tmp
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
     assert git.head(repo.path) == first
     assert git.dirty(repo.path) == 0
+
+
+def test_the_youngest_change_that_is_not_committed(repo, tmp_path):
+    assert git.changed(str(tmp_path)) == 0  # no repository
+    repo.commit()
+    assert git.changed(repo.path) == 0
+    (repo.files / "below").mkdir()
+    for name, at in (("a.txt", 50), ("below/new.txt", 60), (".gitignore", 40), ("ignored", 70)):
+        (repo.files / name).write_text("ignored")
+        os.utime(repo.files / name, (at, at))
+    assert git.changed(repo.path) == 60
+    (repo.files / "below/new.txt").unlink()
+    (repo.files / "a.txt").unlink()
+    assert git.changed(repo.path) == 40

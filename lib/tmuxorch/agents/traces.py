@@ -96,6 +96,14 @@ def changed(path: str | None) -> float:
     return found.st_mtime if (found := facts(path)) else 0.0
 
 
+def helped(profile: dict, path: str | None) -> float:
+    """When a sub-agent of the conversation that is recorded in a file last moved, 0 when it has none."""
+    rule = profile["traces"].get("subagents")
+    if not rule or not path:
+        return 0.0
+    return max(map(changed, glob.iglob(f"{glob.escape(os.path.splitext(path)[0])}/{rule}", recursive=True)), default=0.0)
+
+
 def records(path: str | None, start: int = 0) -> Iterator[dict]:
     """The records of a transcript from a byte offset on: kind, place (its byte offset), at (Unix seconds, where it
     tells) and, by kind:
@@ -256,8 +264,7 @@ def last_hook(path: str | None) -> dict:
 def acted(path: str | None) -> float:
     """When the agent last did something that it reported to its hooks, 0 when it did nothing. That it still waits (a
     Notification comes about a minute after it went idle) is no act."""
-    start = max(0, size(path) - BLOCK)
-    found = hooks(path, start)
+    found = hooks(path, max(0, size(path) - BLOCK))
     if not found or found[-1].get("hook_event_name") != "Notification":
         return changed(path)
     return max((hook["at"] for hook in found if hook.get("hook_event_name") != "Notification"), default=0.0)

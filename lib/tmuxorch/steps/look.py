@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 
-from .. import agents, delivery, health, screen, store, tmux
+from .. import agents, delivery, git, health, screen, store, tmux
 from ..agents import traces
 from ..cli import is_agent
 from ..config import Config
@@ -204,6 +204,9 @@ class Look(Panes):
             traces.acted(facts["hooks_path"]),
             traces.changed(f"{row['directory']}/.git/logs/HEAD"),
         ]
+        works = at_work(facts) or facts["turning"] == "busy"
+        if works and self.now - max(moved) >= self.config["stuck_s"]:  # it costs more, and is seldom asked for
+            moved += [traces.helped(profile, path), git.changed(row["directory"])]
         facts["activity_at"] = min(max(moved), self.now) or None
 
     def present_conversation(self, facts: dict) -> str | None:
