@@ -74,6 +74,26 @@ load ../helper
     out '.[0].state == "expired"'
 }
 
+@test 'a hold, and observe, stop what goes to a pane of nobody too' {
+    tmux -S "$TMO_SOCKET" new-session -d -s mine -c "$W/here" "$BIN/tmo-stub-agent --start-s 0"
+    eventually $LONG state_is mine:0.0 dialog
+    tmux -S "$TMO_SOCKET" send-keys -t mine:0.0 Down Enter
+    eventually $LONG state_is mine:0.0 idle
+    want 0 tmo-send -q mine:0 'hello'
+    for name in all agent/stub; do
+        want 0 tmo-hold "$name"
+        want 0 tmo-deliver
+        out 'map([.state, .reason]) == [["held", "hold \($n)"]]' --arg n "$name"
+        want 0 tmo-hold -r "$name"
+    done
+    setting observe true
+    eventually $LONG planned
+    setting observe false
+    eventually $LONG brought
+}
+brought() { tmo-deliver >/dev/null && [ "$(taken hello)" -eq 1 ]; }
+planned() { tmo-deliver | jq -es 'map(.reason) == ["planned"]' >/dev/null; }
+
 @test 'what a dead sender left half done is settled: submitted once, or told' {
     idle_agent
     want 0 tmo-send -q -k orphan 1/developer 'half done'
@@ -84,6 +104,10 @@ load ../helper
     sql "UPDATE message SET state = 'typing', pane_id = '%0', pane_pid = $facts, typed_at = $(date +%s), attempts = 1,
         server = (SELECT server FROM project_queue), run = (SELECT run FROM agent_health),
         transcript = '$transcript', transcript_at = $(wc -c <"$transcript"), hook_at = 0 WHERE key = 'orphan'"
+    want 0 tmo-hold all
+    want 0 tmo-deliver
+    nothing # Enter is not pressed in a hold
+    want 0 tmo-hold -r all
     want 0 tmo-deliver
     out '.[0] | .key == "orphan" and .state == "submitted"'
     [ "$(taken 'half done')" -eq 1 ]

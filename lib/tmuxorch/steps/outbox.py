@@ -131,7 +131,12 @@ def bring_due(config: Config, db: Store, sender: Sender, wait_s: float) -> Itera
         if message["state"] == "typing" or recovery.waits(message["next_attempt_at"], at, config["message_retry_s"]):
             behind.add(who)
             continue
-        row = bring(config, db, sender, message, wait_s)
+        try:
+            row = bring(config, db, sender, message, wait_s)
+        except Later:
+            raise
+        except Error as error:  # a profile, say, that cannot be read: the others are brought
+            row = sender.close(message, "held", str(error))
         if row["state"] in ("queued", "held", "typing"):
             behind.add(who)
         yield row
@@ -145,11 +150,43 @@ def bring(config: Config, db: Store, sender: Sender, message: dict, wait_s: floa
     if message["attempts"] >= config["message_max_attempts"]:
         return sender.close(message, "expired", f"not delivered in {message['attempts']} attempts")
     project = db.project(message["project_id"]) if message["project_id"] else None
-    if project:
-        if project["status"] in ("completed", "failed", "cancelled"):
-            return sender.close(message, "expired", f"the project is {project['status']}")
-        if hold := projects.held(project, db.holds(at)):
-            return sender.close(message, "held", f"hold {hold['name']}")
-        if not projects.in_rollout(project["id"], config):
-            return {**message, "reason": "planned"}
+    if project and project["status"] in ("completed", "failed", "cancelled"):
+        return sender.close(message, "expired", f"the project is {project['status']}")
+    if hold := hold_of(config, db, message, at):
+        return sender.close(message, "held", f"hold {hold['name']}")
+    if not in_rollout(config, message):
+        return {**message, "reason": "planned"}
     return sender.attempt(message, wait_s, keep=project is not None)
+
+
+def hold_of(config: Config, db: Store, message: dict, at: float) -> dict | None:
+    """The hold that stops a message: its project's, or, in a pane that nobody tagged, of all or of the agent in it."""
+    holds = db.holds(at)
+    if not holds or message["project_id"]:
+        project = db.project(message["project_id"]) if holds else None
+        return projects.held(project, holds) if project else None
+    look = Look(config, db, at)
+    pane = look.by_id.get(message["pane_id"])
+    agent = look.recognise(look.tree(pane["pane_pid"])) if pane and not pane["pane_dead"] else None
+    return next((hold for hold in holds if hold["name"] in ("all", f"agent/{agent}")), None)
+
+
+def in_rollout(config: Config, message: dict) -> bool:
+    """Whether tmo-deliver may act on a message: a pane that nobody tagged has no part in a rollout by projects."""
+    return projects.in_rollout(message["project_id"], config) if message["project_id"] else not config["observe"]
+
+
+def settle_left(config: Config, db: Store, sender: Sender) -> Iterator[dict]:
+    """Settle what dead senders left, and what waits inside its agent: the rows that changed. A hold leaves what stands in
+    a composer there, but for the word that an agent may come back from it."""
+    at = now()
+    for message in db.messages(("typing", "accepted")):
+        own = message["state"] == "accepted" or message["key"].startswith("return/")
+        if not in_rollout(config, message) or (not own and hold_of(config, db, message, at)):
+            continue
+        try:
+            settled = sender.settle(message)
+        except Error:
+            continue  # its sender lives, tmux does not answer, or its agent's profile cannot be read
+        if settled["state"] != message["state"]:
+            yield settled
