@@ -42,6 +42,17 @@ crashed() {
     grep -q 'You are the developer' "$(row '.[0].evidence.transcript')"
 }
 
+@test 'an agent comes back in the home that it was launched with, whoever launches it' {
+    crashed
+    home=$TMO_STUB_HOME
+    elsewhere() { TMO_STUB_HOME=$W/elsewhere tmo-recover; }
+    cp -r "$home" "$W/elsewhere" && rm -r "$W/elsewhere/projects" # logged in there too
+    want 0 elsewhere
+    out '.[0].recovery | .action == "relaunch" and .result == "done"'
+    [ "$(journal start '.resumed' | tr '\n' ' ')" = 'false true ' ]
+    [ "$(sql 'SELECT agent_home FROM agent_health')" = "$home" ]
+}
+
 @test 'the run that finds a login rejected launches nobody, whatever the order of its rows' {
     running shop 'crash' 'commit a.txt' 'done'
     running blog 'work 0.1' 'login-lost' 'commit a.txt' 'done'

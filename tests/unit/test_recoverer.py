@@ -3,6 +3,7 @@
 from tmuxorch import config, store
 from tmuxorch.errors import Error
 from tmuxorch.steps import outbox
+from tmuxorch.steps.launch import homed
 from tmuxorch.steps.recover import Recoverer
 from tmuxorch.steps.send import Sender
 
@@ -55,3 +56,9 @@ def test_a_message_that_cannot_be_tried_leaves_the_others_to_be_brought(tmp_path
     monkeypatch.setattr(sender, "attempt", attempt)
     rows = list(outbox.bring_due(settings, db, sender, 1))
     assert [(row["state"], row["reason"]) for row in rows] == [("held", "tmux said something new"), ("submitted", None)]
+
+
+def test_the_environment_in_which_an_agent_has_a_home(claude):
+    bare, set_ = {"HOME": "/h"}, {"HOME": "/h", "CLAUDE_CONFIG_DIR": "/c"}
+    assert homed(claude, bare, "/h/.claude") == homed(claude, set_, "/h/.claude") == bare
+    assert homed(claude, bare, "/c") == homed(claude, set_, "/c") == set_

@@ -51,7 +51,7 @@ class Launcher:
         """
         profile = agents.profile(self.config, project["agent"])
         known = self.db.agent(project["id"], role) or {}
-        home = agents.home(profile, self.config.environ)
+        home = self.home(profile, project, known if kind == "recovery" else {})
         conversation = self.conversation(known) if kind == "recovery" else None
         path = traces.transcript_path(profile, home, project["project_path"], conversation, {})
         forgotten = self.forgotten(known.get("run"), path) if kind == "recovery" else []
@@ -70,7 +70,7 @@ class Launcher:
             raise Later("another process launches it")
         self.commit_briefing(project, role, kind, values["run"], state, forgotten)
         words = agents.argv(profile, os.path.join(self.bin, "tmo-hook"), values["conversation_id"], resume)
-        environment = self.environment(profile, project, role, values["run"])
+        environment = self.environment(profile, project, role, values["run"], homed(profile, self.config.environ, home))
         return {
             "name": projects.window_name(role), "directory": project["project_path"], "project": project["id"],
             "start": project["run"],
@@ -78,6 +78,12 @@ class Launcher:
             "command": ["/bin/sh", "-c", SCRIPT, tmux.LAUNCHER, environment["PATH"], *words],
             "environment": environment,
         }  # fmt: skip
+
+    def home(self, profile: dict, project: dict, known: dict) -> str:
+        """The home of an agent: where it was launched before lie its conversation and its login, whatever the environment
+        of whoever launches it anew."""
+        before = known.get("agent_home") if known.get("agent") == project["agent"] else None
+        return before or agents.home(profile, self.config.environ)
 
     def conversation(self, known: dict) -> str | None:
         """The agent's conversation as it was last seen: by its hooks (it may have changed), by a look, or by the last
@@ -94,8 +100,7 @@ class Launcher:
             if not delivery.taken(list(traces.records(path, message["transcript_at"] or 0)), message["text"])
         ]  # fmt: skip
 
-    def environment(self, profile: dict, project: dict, role: str, run: str) -> dict[str, str]:
-        given = self.config.environ
+    def environment(self, profile: dict, project: dict, role: str, run: str, given: dict) -> dict[str, str]:
         path = given.get("PATH") or os.defpath
         values = {
             "TMO_DB": self.config.db, "TMO_SOCKET": self.config.socket, "TMO_PROJECT": str(project["id"]),
@@ -107,11 +112,12 @@ class Launcher:
                 values[name] = given[name]
         return values | profile["env"]
 
-    def trust(self, project: dict) -> None:
-        """Write the trust of the project's directory into the agent's config, as the settings allow."""
+    def trust(self, project: dict, known: dict | None = None) -> None:
+        """Write the trust of the project's directory into the config of the agent (of the known one, at a relaunch), as the
+        settings allow."""
         profile = agents.profile(self.config, project["agent"])
-        home = agents.home(profile, self.config.environ)
-        path = login.config_path(profile, self.config.environ, home)
+        home = self.home(profile, project, known or {})
+        path = login.config_path(profile, homed(profile, self.config.environ, home), home)
         if self.config["trust"] != "given" or login.trusted(profile, login.read_config(path), project["project_path"]):
             return
         for _ in range(20):  # running agents rewrite the file: each time it is read anew
@@ -143,7 +149,7 @@ class Launcher:
         tmux ends what still runs in that pane; its last screen is kept. run: its launch that was looked at; raises Later
         when there has been another since.
         """
-        self.trust(project)
+        self.trust(project, self.db.agent(project["id"], role))
         look = Look(self.config, self.db, now())
         ours = look.find(f"{project['id']}/{role}")
         if ours:
@@ -259,6 +265,15 @@ class Launcher:
         self.db.supersede_briefings(project["id"], role)
         text = compose(self.config, self.db, project, role, kind, state, forgotten)
         commit_own(self.config, self.db, project, role, f"briefing/{run}", text, self.actor)
+
+
+def homed(profile: dict, environ: dict, home: str) -> dict:
+    """An environment in which an agent has this home. No variable names the default one: the agent would look for its
+    config at another place then."""
+    if agents.home(profile, environ) == home:
+        return environ
+    rest = {name: value for name, value in environ.items() if name != profile["home"]["env"]}
+    return rest if agents.home(profile, rest) == home else {**rest, profile["home"]["env"]: home}
 
 
 def settled(health: dict) -> bool:
