@@ -86,10 +86,18 @@ def shows(shown: str, text: str, profile: dict) -> bool:
     folded = re.fullmatch(profile["screen"]["paste"], shown.strip())
     if folded:
         typed, told = typed_form(text, profile), folded.groupdict()
-        return len(typed) == int(told["chars"]) if "chars" in told else typed.count("\n") == int(told["lines"] or 0)
+        if "chars" in told:
+            return len(typed) == int(told["chars"])
+        return typed.count("\n") == int(told["lines"] or 0) and folds(typed, profile)
     ours, seen = bare(text), bare(shown)
     scrolled = len(seen) >= WINDOW and seen in ours or shown.count("\n") >= ROWS and ours.endswith(seen)
     return seen == ours or scrolled
+
+
+def folds(typed: str, profile: dict) -> bool:
+    """Whether a paste of this text is folded: else the placeholder stands for a person's, with as many lines."""
+    whole = profile["screen"].get("folds", {})
+    return len(typed) > whole.get("chars", 0) or typed.count("\n") > whole.get("breaks", 0)
 
 
 def holds_text(whole: str, text: str) -> bool:

@@ -185,6 +185,9 @@ LONG = " ".join(f"word{number}" for number in range(100))
         ("[Pasted text #1 +18 lines]", "\n".join("abcdefghijklmnopqrst"), False),
         ("[Pasted text #1]", "x" * 900, True),
         ("[Pasted text #1]", "a\nb", False),
+        ("[Pasted text #1]", "x" * 800, False),  # ours would stand there whole: it is a person's
+        ("[Pasted text #1 +2 lines]", "a\nb\nc", False),
+        ("[Pasted text #1 +2 lines]", "a\nb\n" + "c" * 800, True),
         ("[Pasted text #1 +19 lines] and more", "\n".join("abcdefghijklmnopqrst"), False),
         ("hello\\", "hello\\", True),
     ],
