@@ -445,8 +445,8 @@ class Store:
     def count_launches(self, project_id: int, role: str, actor: str, since: float) -> int:
         row = self.one(
             """SELECT count(*) AS n FROM event
-               WHERE project_id = ? AND kind = 'launch' AND role = ? AND actor = ? AND at >= ?""",
-            (project_id, role, actor, since),
+               WHERE project_id = ? AND kind = 'launch' AND role = ? AND actor = ? AND at >= ? AND at <= ?""",
+            (project_id, role, actor, since, now()),
         )
         return row["n"] if row else 0
 
@@ -576,9 +576,10 @@ class Store:
         return self.all(
             """SELECT * FROM message WHERE pane_id = ?1 AND pane_pid = ?2 AND server = ?3
                AND state IN ('typing', 'typed', 'unknown', 'queued', 'held') AND typed_at > coalesce(
-                   (SELECT max(typed_at) FROM message WHERE pane_id = ?1 AND state IN ('submitted', 'accepted')), 0)
+                   (SELECT max(typed_at) FROM message WHERE pane_id = ?1 AND state IN ('submitted', 'accepted')
+                    AND typed_at <= ?4), 0)
                ORDER BY typed_at DESC LIMIT 20""",
-            (pane["pane_id"], pane["pane_pid"], pane["server"]),
+            (pane["pane_id"], pane["pane_pid"], pane["server"], now()),
         )
 
     def taken_before(self, message: dict) -> int:

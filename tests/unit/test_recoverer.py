@@ -62,3 +62,24 @@ def test_the_environment_in_which_an_agent_has_a_home(claude):
     bare, set_ = {"HOME": "/h"}, {"HOME": "/h", "CLAUDE_CONFIG_DIR": "/c"}
     assert homed(claude, bare, "/h/.claude") == homed(claude, set_, "/h/.claude") == bare
     assert homed(claude, bare, "/c") == homed(claude, set_, "/c") == set_
+
+
+def test_what_a_clock_wrote_that_was_set_back_since_stops_nothing(tmp_path):
+    settings = config.load({"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "queue.db")})
+    recoverer, ahead = Recoverer(settings, store.write(settings.db), dry=False), store.now() + 90 * 86400
+    db = recoverer.db
+    db.set_hold("agent/stub", "limit", "me", None, next_probe_at=ahead)
+    assert recoverer.may_return(db.all_holds()[0], "stub")
+    db.update("hold", {"name": "agent/stub"}, {"released_at": ahead})
+    health = {"state": "limited", "since_at": 1, "last_activity_at": 1}
+    project = {"id": 1, "agent": "stub", "batch_id": None}
+    assert not recoverer.over({"agent": "stub"}, health)
+    assert recoverer.released(project, {"role": "developer"}, health) is None
+    assert not recoverer.young({"created_at": ahead})
+    assert recoverer.young({"created_at": store.now() - 1})
+    times = dict.fromkeys(("created_at", "due_at", "next_attempt_at", "expires_at"), 1)
+    pane = {"pane_id": "%1", "pane_pid": 1, "server": "s"}
+    for key, state, at in (("old", "submitted", ahead), ("new", "typed", store.now())):
+        values = {"key": key, "target": "%1", "text": "x", "actor": "me", "state": state, "typed_at": at}
+        db.add_message({**values, **pane, **times})
+    assert [message["key"] for message in db.typed_in(pane)] == ["new"]

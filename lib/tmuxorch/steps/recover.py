@@ -22,6 +22,7 @@ from .send import Sender
 ACTOR = "tmo-recover"
 RETURNS = 4  # so many agents come back from a hold in one run: the rest follows in the next ones
 STATE = {"login": "login", "limit": "limited"}  # of an agent, by the cause of its hold
+LIMIT_S = 32 * 86400.0  # no limit lasts longer: an end beyond it was named by a clock that is no more
 REST_S = 3600.0  # a limit whose end nobody named is tried again after this
 
 
@@ -97,7 +98,7 @@ class Recoverer:
     def released(self, project: dict, agent: dict, health: dict) -> dict | None:
         """The hold that this agent was under and that ended since, if it was not told yet."""
         for hold in reversed(self.db.all_holds()):
-            if STATE.get(hold["cause"]) == health["state"] and projects.held(project, [hold]) and hold["released_at"]:
+            if STATE.get(hold["cause"]) == health["state"] and projects.held(project, [hold]) and ended(hold):
                 shown_at = min(health["since_at"], health["last_activity_at"] or health["since_at"])
                 return hold if hold["released_at"] >= shown_at and not self.told(hold, project, agent) else None
         return None
@@ -143,7 +144,7 @@ class Recoverer:
         probe succeeds; a login that was missing locally is there."""
         at = now()
         if hold["cause"] == "limit":
-            return at >= (hold["next_probe_at"] or 0)
+            return not recovery.waits(hold["next_probe_at"], at, LIMIT_S)
         profile, environ, home = self.place(agent)
         if hold["credential"] is None:
             return Logins(self.config, self.db, fresh=True).check(agent, home)["logged_in"] is True
@@ -184,7 +185,7 @@ class Recoverer:
             if turned_out:
                 self.db.release_hold(ACTOR, id=hold["id"])
                 return
-        elif message["state"] == "typing" or now() - message["created_at"] < self.config["probe_min_s"]:
+        elif message["state"] == "typing" or self.young(message):
             return  # it may get there yet; a person's draft, say, keeps it away for hours
         at = now()
         wait = min(self.config["probe_max_s"], self.config["probe_min_s"] * 2 ** min(hold["probes"], 20))
@@ -193,6 +194,10 @@ class Recoverer:
             profile, _, home = self.place(agent)
             again["credential"] = login.fingerprint(profile, home)
         self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, again)
+
+    def young(self, message: dict) -> bool:
+        wait = self.config["probe_min_s"]
+        return recovery.waits(message["created_at"] + wait, now(), wait)
 
     def hold(self, row: dict) -> None:
         """Hold an agent's kind back after a lost login or a usage limit that no earlier hold was for."""
@@ -216,7 +221,7 @@ class Recoverer:
     def over(self, agent: dict, health: dict) -> bool:
         """Whether a hold for this was released since the agent last did anything: what it shows is an old error."""
         mine = [hold for hold in self.db.all_holds() if hold["name"] == f"agent/{agent['agent']}"
-                and STATE.get(hold["cause"]) == health["state"] and hold["released_at"]]  # fmt: skip
+                and STATE.get(hold["cause"]) == health["state"] and ended(hold)]  # fmt: skip
         return bool(mine) and max(hold["released_at"] for hold in mine) > (health["last_activity_at"] or now())
 
     def logged_out(self, row: dict) -> str | None:
@@ -378,6 +383,12 @@ class Recoverer:
             "recovery", plan["action"], ACTOR, project_id=row["project_id"], role=row["role"], pane_id=row.get("pane_id"),
             source=row["health"]["state"], dest=plan["result"], why=plan["reason"],
         )  # fmt: skip
+
+
+def ended(hold: dict) -> bool:
+    """Whether a hold was released. A release that lies ahead was written by a clock that is no more, and says nothing of
+    what came since."""
+    return hold["released_at"] is not None and hold["released_at"] <= now()
 
 
 def return_key(hold: dict, project_id: int, role: str) -> str:
