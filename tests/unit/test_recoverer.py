@@ -1,11 +1,18 @@
 """What a run of recoveries owes its agents, whatever happens to one of them."""
 
+import pytest
 from tmuxorch import config, store
-from tmuxorch.errors import Error
+from tmuxorch.errors import Error, Later
 from tmuxorch.steps import outbox
 from tmuxorch.steps.launch import homed
-from tmuxorch.steps.recover import Recoverer
+from tmuxorch.steps.recover import Recoverer, return_key
 from tmuxorch.steps.send import Sender
+
+
+@pytest.fixture
+def recoverer(tmp_path):
+    settings = config.load({"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "queue.db")})
+    return Recoverer(settings, store.write(settings.db), dry=False)
 
 
 def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(tmp_path, monkeypatch):
@@ -27,6 +34,45 @@ def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(tmp_path, mo
     assert [(plan["result"], plan["briefed"]) for plan in plans] == [("done", True), ("failed", False), ("done", True)]
     assert plans[1]["reason"] == "tmux said something new"
     assert [event["dest"] for event in recoverer.db.events(kind="recovery")] == ["done", "failed", "done"]
+
+
+def test_relaunches_that_nobody_could_wait_for_are_recorded(recoverer, monkeypatch):
+    def wait_ready(keys):
+        raise Later("tmux does not answer")
+
+    monkeypatch.setattr(recoverer.launcher, "wait_ready", wait_ready)
+    row = {"project_id": None, "role": "a", "pane_id": "%1", "health": {"state": "shell"}}
+    plan = {"action": "relaunch", "result": "planned", "reason": None, "briefed": False}
+    recoverer.relaunched = [(row, plan)]
+    recoverer.await_relaunched()
+    assert [(event["dest"], event["why"]) for event in recoverer.db.events(kind="recovery")] == [
+        ("failed", "tmux does not answer")
+    ]
+
+
+def pilot_of(recoverer, monkeypatch, message_state, enabled):
+    """A login hold whose first to come back has a message in this state, after one look at it."""
+    db = recoverer.db
+    db.set_hold("agent/stub", "login", "me", None, credential="rejected", pilot="7/developer")
+    hold = db.all_holds()[0]
+    agent = {"needs_human": 0, "state": "login", "confirmed": 1}
+    monkeypatch.setattr(db, "agent", lambda *_: agent)
+    monkeypatch.setattr(db, "project", lambda _: {"id": 7, "status": "processing", "agent": "stub", "batch_id": None})
+    times = dict.fromkeys(("created_at", "due_at", "next_attempt_at", "expires_at"), 1)
+    message = {"key": return_key(hold, 7, "developer"), "target": "7/developer", "text": "x", "actor": "me"}
+    db.add_message({**message, "state": message_state, **times})
+    recoverer.config["enabled"] = enabled
+    recoverer.watch_pilot(hold, "stub")
+    return db.all_holds()[0]
+
+
+def test_what_a_pilot_was_not_told_says_nothing_of_a_new_credential(recoverer, monkeypatch):
+    hold = pilot_of(recoverer, monkeypatch, "held", 100)
+    assert (hold["pilot"], hold["credential"]) == (None, "rejected")
+
+
+def test_a_pilot_outside_the_rollout_makes_room(recoverer, monkeypatch):
+    assert pilot_of(recoverer, monkeypatch, "typing", 0)["pilot"] is None
 
 
 def test_what_could_not_be_typed_now_is_not_typed_into_an_agent_that_is_well_later(tmp_path):

@@ -167,7 +167,8 @@ class Recoverer:
         needs a person, or has nothing to do any more, makes room for the next."""
         number, _, role = hold["pilot"].partition("/")
         pilot, project = self.db.agent(int(number), role), self.db.project(int(number))
-        if not (pilot and project) or project["status"] != "processing" or pilot["needs_human"] or recovery.gone(pilot):
+        runs = project and project["status"] == "processing" and projects.in_rollout(project["id"], self.config)
+        if not (pilot and project and runs) or pilot["needs_human"] or recovery.gone(pilot):
             self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, {"pilot": None})
             return
         message = self.db.message(return_key(hold, int(number), role))
@@ -190,7 +191,7 @@ class Recoverer:
         at = now()
         wait = min(self.config["probe_max_s"], self.config["probe_min_s"] * 2 ** min(hold["probes"], 20))
         again = {"pilot": None, "next_probe_at": at + wait}
-        if hold["cause"] == "login":
+        if hold["cause"] == "login" and message["state"] in ("submitted", "accepted"):  # its turn was with this one
             profile, _, home = self.place(agent)
             again["credential"] = login.fingerprint(profile, home)
         self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, again)
@@ -289,7 +290,13 @@ class Recoverer:
         if not self.relaunched:
             return
         keys = [(row["project_id"], row["role"]) for row, _ in self.relaunched]
-        healths = self.launcher.wait_ready(keys)
+        try:
+            healths = self.launcher.wait_ready(keys)
+        except Error as error:  # the attempts were made: they count, and tmo-deliver brings the briefings
+            for row, plan in self.relaunched:
+                plan.update(result="failed", reason=str(error))
+                self.record(row, plan)
+            return
         for row, plan in self.relaunched:
             try:
                 self.welcome(row, plan, healths[row["project_id"], row["role"]])
