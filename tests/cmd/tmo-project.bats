@@ -97,6 +97,19 @@ three() {
     nothing
 }
 
+@test 'cancel and requeue from where another tmux server answers, or none: refused, and nothing is changed' {
+    running shop 'say ready'
+    TMO_SOCKET=$W/other want 1 tmo-project -E cancel 1
+    says tmo-project 'project 1 has its session on another tmux server'
+    out '.[0].status == "processing"'
+    TMO_SOCKET=$W/other tmux -S "$W/other" new-session -d
+    TMO_SOCKET=$W/other want 1 tmo-project -E requeue 1
+    status_is 1 processing
+    want 0 tmo-project -E cancel 1
+    want 0 tmo-ls
+    nothing
+}
+
 @test 'a project that is queued again gets no message of its earlier run' {
     running shop 'say ready'
     want 0 tmo-send -A +1h 1/developer 'a reminder'

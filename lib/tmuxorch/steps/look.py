@@ -254,6 +254,16 @@ class Look(Panes):
             return False
         return self.lives(int(project["server"].partition("@")[0]))
 
+    def out_of_reach(self, project: dict) -> str | None:
+        """Where a project's session is, when this look cannot end it. One of another host that does not run any more is not
+        asked for: that host may be gone for good, or have had its name changed."""
+        if project["status"] == "queued" or not self.elsewhere(project["id"]):
+            return None
+        if project["host"] not in (None, store.host()):
+            return f"host '{project['host']}'" if project["status"] in store.RUNNING else None
+        pid = project["server"].partition("@")[0]
+        return f"another tmux server (pid {pid}; TMO_SOCKET and TMUX_TMPDIR choose it)"
+
     @functools.cache  # noqa: B019 - a look lives no longer than its command
     def lives(self, pid: int) -> bool:
         """Whether a tmux server runs that does not answer. One that was told to end may take a moment for it."""
