@@ -442,6 +442,15 @@ class Store:
             self.one("SELECT 1 FROM event WHERE project_id = ? AND kind = 'launch' AND run = ? LIMIT 1", (project_id, run))
         )
 
+    def earlier_runs(self, project_id: int) -> set[str]:
+        """The launches of a project before its last start."""
+        rows = self.all(
+            """SELECT DISTINCT run FROM event WHERE project_id = ?1 AND kind = 'launch' AND run IS NOT NULL AND id < (
+                   SELECT max(id) FROM event WHERE project_id = ?1 AND kind = 'status' AND name = 'start')""",
+            (project_id,),
+        )
+        return {row["run"] for row in rows}
+
     def count_launches(self, project_id: int, role: str, actor: str, since: float) -> int:
         row = self.one(
             """SELECT count(*) AS n FROM event

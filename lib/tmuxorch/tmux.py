@@ -172,6 +172,11 @@ class Tmux:
         with contextlib.suppress(NoServer, Gone):
             self.change(["kill-session", "-t", f"={session}"])
 
+    def end_pane(self, pane_id: str) -> None:
+        """Kill one pane; a window, and a session, ends with its last."""
+        with contextlib.suppress(NoServer, Gone):
+            self.change(["kill-pane", "-t", pane_id])
+
 
 def launching(process: dict) -> bool:
     """Whether a pane's first process is on its way to an agent: our launch script, or tmux's own fork that has yet to

@@ -110,6 +110,40 @@ three() {
     nothing
 }
 
+@test 'the same cancel or requeue again ends what one that was killed midway left' {
+    running shop 'say ready'
+    sql "UPDATE project_queue SET status = 'cancelled'"
+    want 0 tmo-project -E cancel 1
+    silent
+    out '.[0].status == "cancelled"'
+    want 1 tmo-project -E cancel 1
+    want 0 tmo-ls
+    nothing
+    want 0 tmo-project -E requeue 1
+    want 0 tmo-start
+    sql "UPDATE project_queue SET status = 'failed'"
+    sql "UPDATE project_queue SET status = 'queued'"
+    want 0 tmo-project -E requeue 1
+    out '.[0].status == "queued"'
+    want 1 tmo-project -E requeue 1
+    want 0 tmo-ls
+    nothing
+}
+
+@test 'a start ends the panes of an earlier run, and takes none of them for its own' {
+    running shop 'say ready'
+    old=$(sql "SELECT run FROM agent_health")
+    sql "UPDATE project_queue SET status = 'cancelled'"
+    sql "UPDATE project_queue SET status = 'queued'"
+    want 0 tmo-start
+    out '.[0].status == "processing"'
+    want 0 tmo-ls
+    out 'length == 1'
+    [ "$(sql "SELECT run FROM agent_health")" != "$old" ]
+    want 0 tmo-log -p 1 -k end
+    out 'length == 1 and .[0].run == $old and .[0].why == "it is of an earlier start" and (.[0].evidence.screen | length > 0)' --arg old "$old"
+}
+
 @test 'a project that is queued again gets no message of its earlier run' {
     running shop 'say ready'
     want 0 tmo-send -A +1h 1/developer 'a reminder'

@@ -130,6 +130,7 @@ class Launcher:
         """Start every role of a project that has no pane yet: in a new session, or in ours that is there already. One that
         lost its pane after it was briefed is for tmo-recover: it would begin its work anew here."""
         self.trust(project)
+        self.end_earlier(project)
         look, number = Look(self.config, self.db, now()), project["id"]
         roles = [
             role for role in project["roles"].split(",")
@@ -190,14 +191,27 @@ class Launcher:
             pane_id=place["pane_id"],
         )  # fmt: skip
 
-    def end(self, project: dict, why: str) -> None:
-        """End the session of this start of a project, keeping the last screens. Raises Later when tmux does not answer."""
+    def end(self, project: dict, why: str) -> bool:
+        """End the session of this start of a project, keeping the last screens; whether there was one. Raises Later when
+        tmux does not answer."""
         look = Look(self.config, self.db, now())
         look.need_server()
         panes = [pane for pane in look.panes if owns(project, pane)]
         self.keep(panes, project, why)
         for session in {pane["session_name"] for pane in panes}:
             self.tmux.end_session(session)
+        return bool(panes)
+
+    def end_earlier(self, project: dict) -> None:
+        """End the panes that an earlier start of a project left, keeping their last screens: whoever moved the project was
+        killed before it ended them. Nobody else's pane is touched, whatever its session is called."""
+        look, runs = Look(self.config, self.db, now()), self.db.earlier_runs(project["id"])
+        panes = [pane for pane in look.panes if pane["@tmo_run"] in runs]
+        if not panes:
+            return
+        self.keep(panes, project, "it is of an earlier start")
+        for pane in panes:
+            self.tmux.end_pane(pane["pane_id"])
 
     def keep(self, panes: list[dict], project: dict, why: str) -> None:
         """Record the last screens of panes that are about to be ended, and where their transcripts are."""
