@@ -173,6 +173,21 @@ minute_completes() { tmo-complete >/dev/null && status_is "$1" completed; }
     out 'length == 2 and (.[1].evidence.screen | contains("--no-such-option"))'
 }
 
+@test 'a start that fails and cannot queue its project again has not failed it either' {
+    project shop
+    enqueue shop --retries 1
+    rm -r "$W/shop"
+    # Where a kill would come: between the two changes.
+    sql "CREATE TRIGGER killed BEFORE UPDATE OF status ON project_queue WHEN NEW.status = 'queued'
+         BEGIN SELECT RAISE(ABORT, 'killed here'); END"
+    tmo-start >"$W/out" 2>"$W/err" || true
+    status_is 1 initializing
+    sql 'DROP TRIGGER killed'
+    sql 'UPDATE project_queue SET claimed_until = 1'
+    want 0 tmo-start
+    status_is 1 queued
+}
+
 @test 'a directory that is gone fails the project' {
     project shop
     enqueue shop --retries 0

@@ -212,6 +212,8 @@ class Starter:
         except Later:
             return  # tmux does not answer: the next run tries it again
         self.troubles.append(f"project {project['id']}: {error}")
-        self.db.move(project["id"], "error", ACTOR, str(error), where={"claimed_by": self.claimer})
-        if fresh["retry_count"] < fresh["max_retries"]:
-            self.db.move(project["id"], "requeue", ACTOR, "it has retries left", retry_count=fresh["retry_count"] + 1)
+        with self.db.transaction():
+            failed = self.db.move(project["id"], "error", ACTOR, str(error), where={"claimed_by": self.claimer})
+            if failed and fresh["retry_count"] < fresh["max_retries"]:
+                retries = fresh["retry_count"] + 1
+                self.db.move(project["id"], "requeue", ACTOR, "it has retries left", retry_count=retries)
