@@ -22,13 +22,14 @@ COLUMNS_OF_A_PROJECT='project_id id name status status_at session_name project_p
 
 @test 'every flag sets its column' {
     project shop
-    want 0 tmo-enqueue -p "$W/shop" -n Laden -s large -a claude -r orchestrator,Code-Reviewer,dev -P 7 -b night -d 3,4 \
+    want 0 tmo-enqueue "$W/shop.md" "$W/shop.md"
+    want 0 tmo-enqueue -p "$W/shop" -n Laden -s large -a claude -r orchestrator,Code-Reviewer,dev -P 7 -b night -d 1,2 \
         -v 'make test' --retries 5 "$W/shop.md"
     out '.[0] | .name == "Laden" and .size == "large" and .agent == "claude" and .priority == 7 and .batch_id == "night"'
-    out '.[0] | .roles == "orchestrator,code_reviewer,developer" and .depends_on == "3,4" and .max_retries == 5'
+    out '.[0] | .roles == "orchestrator,code_reviewer,developer" and .depends_on == "1,2" and .max_retries == 5'
     out '.[0].verify_command == "make test"'
     want 0 tmo-enqueue --project "$W/shop" --name Laden --size large --agent claude --roles a --priority 7 --batch night \
-        --depends 3 --verify 'make test' "$W/shop.md"
+        --depends 2 --verify 'make test' "$W/shop.md"
 }
 
 @test 'several specs are several projects, in their order' {
@@ -52,6 +53,7 @@ COLUMNS_OF_A_PROJECT='project_id id name status status_at session_name project_p
 @test 'rows: their own keys go before the flags, and what the row leaves open comes from the flags' {
     project shop
     project till
+    want 0 tmo-enqueue "$W/shop.md"
     jq -nc --arg w "$W" '{spec_path: ($w + "/shop.md"), project_path: ($w + "/shop"), size: "large", roles: ["tester", "pm"],
         priority: 3, name: "s", batch_id: "b", depends_on: [1], verify_command: "true", agent: "stub", max_retries: 0, more: 1},
         {spec_path: ($w + "/till.md")}' >"$W/rows"
@@ -110,4 +112,17 @@ COLUMNS_OF_A_PROJECT='project_id id name status status_at session_name project_p
     TMO_PROJECT=1 TMO_ROLE=orchestrator want 0 tmo-enqueue -p "$W/shop" "$W/shop.md"
     want 0 tmo-log -p 2
     out '.[0].actor == "1/orchestrator"'
+}
+
+@test 'to depend on a project that there is not is refused, and the rest is queued' {
+    project shop
+    want 2 tmo-enqueue -p "$W/shop" -d 7 "$W/shop.md"
+    says tmo-enqueue "cannot find project '7' to depend on"
+    nothing
+    jq -nc --arg s "$W/shop.md" '{spec_path: $s}, {spec_path: $s, depends_on: [1]}' >"$W/rows"
+    want 2 tmo-enqueue -p "$W/shop" - <"$W/rows"
+    says tmo-enqueue "cannot find project '1' to depend on"
+    out 'map(.depends_on) == [null]'
+    want 0 tmo-enqueue -p "$W/shop" -d 1 "$W/shop.md"
+    out '.[0].depends_on == "1"'
 }
