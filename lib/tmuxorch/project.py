@@ -117,6 +117,14 @@ def next_due(
     return None
 
 
+def stranded(project: dict, ended: dict[int, str]) -> str | None:
+    """Why a queued project waits for ever, None when it does not. ended: the statuses of failed and cancelled projects."""
+    first = next((number for number in ids(project["depends_on"]) if number in ended), None)
+    return (
+        None if first is None else f"depends on {first}, which {'failed' if ended[first] == 'failed' else 'was cancelled'}"
+    )
+
+
 def held(project: dict, holds: list[dict]) -> dict | None:
     """The hold that stands in a project's way, None when there is none."""
     names = {"all", f"agent/{project['agent']}", f"batch/{project['batch_id']}", f"project/{project['id']}"}

@@ -313,6 +313,19 @@ class Store:
                 )
             return moved
 
+    def call_for(self, project: dict, actor: str, why: str | None) -> bool:
+        """Write down why a queued project waits for a person, with one notice, or that it does not any more (None). False
+        when it is written down already, or not queued."""
+        with self.transaction():
+            changed = self.run(
+                """UPDATE project_queue SET error_message = ?1
+                   WHERE id = ?2 AND status = 'queued' AND error_message IS NOT ?1""",
+                (why, project["id"]),
+            )
+            if changed and why:
+                self.note("notice", "needs_human", actor, project_id=project["id"], why=why)
+        return bool(changed)
+
     def claim(self, choose: Callable, claimer: str, until: float, **columns: object) -> dict | None:
         """Take one queued project: `choose(queued, running, holds, finished ids)` names it, inside the transaction,
         so that no two callers take the same one and no limit is passed. The row, or None."""

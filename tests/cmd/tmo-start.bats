@@ -100,6 +100,26 @@ load ../helper
     out 'map(.id) == [2] and .[0].status == "processing"'
 }
 
+@test 'what depends on a project that failed or was cancelled is told of once, and goes on when that is queued again' {
+    project first
+    enqueue first
+    project second
+    enqueue second -d 1
+    want 0 tmo-project -E cancel 1
+    want 75 tmo-start
+    says tmo-start 'project 2 waits: it depends on 1, which was cancelled'
+    want 75 tmo-start
+    silent
+    want 0 tmo-log -p 2 -k notice
+    out 'map(.why) == ["depends on 1, which was cancelled"]'
+    want 0 tmo-project 2
+    out '.[0].error_message == "depends on 1, which was cancelled"'
+    want 0 tmo-project -E requeue 1
+    want 75 tmo-start 2
+    want 0 tmo-project 2
+    out '.[0].error_message == null'
+}
+
 minute_completes() { tmo-complete >/dev/null && status_is "$1" completed; }
 
 @test 'two projects never run in one directory at once' {

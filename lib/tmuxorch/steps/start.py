@@ -31,6 +31,7 @@ class Starter:
 
     def run(self) -> tuple[list[dict], int]:
         """(the rows of the projects that were touched, the exit status)."""
+        self.tell_stranded()
         taken = [*self.stalled(), *self.due()]
         if not taken:
             return self.planned(), self.nothing()
@@ -45,6 +46,15 @@ class Starter:
 
     def nothing(self) -> int:
         return LATER if self.db.projects(status=("queued", *UNFINISHED)) else NO
+
+    def tell_stranded(self) -> None:
+        """Tell once of each queued project that depends on one which failed or was cancelled: only a person can help."""
+        ended = {row["id"]: row["status"] for row in self.db.projects(status=("failed", "cancelled"))}
+        for project in self.db.projects(status=("queued",)):
+            why = projects.stranded(project, ended)
+            told = (project["error_message"] or "").startswith("depends on ")
+            if (why or told) and self.db.call_for(project, ACTOR, why) and why:
+                self.troubles.append(f"project {project['id']} waits: it {why}")
 
     # -- claiming
 
