@@ -208,6 +208,23 @@ minute_completes() { tmo-complete >/dev/null && status_is "$1" completed; }
     status_is 1 queued
 }
 
+@test 'time in which a project was held does not count against its setup' {
+    setting agents.stub.args '["--start-s", "100"]'
+    setting recover_wait_s 0.5
+    setting setup_timeout_s 50
+    project shop
+    enqueue shop --retries 0
+    want 75 tmo-start
+    sql "UPDATE project_queue SET status_at = status_at - 100"
+    sql "INSERT INTO hold (name, cause, actor, why, since_at, released_at)
+         SELECT 'project/1', 'manual', 'user/ada', 'later', status_at + 1, status_at + 99 FROM project_queue"
+    want 75 tmo-start
+    status_is 1 setting_up
+    sql 'DELETE FROM hold'
+    want 0 tmo-start
+    status_is 1 failed
+}
+
 @test 'a directory that is gone fails the project' {
     project shop
     enqueue shop --retries 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .. import git, recovery
+from .. import git, grace, recovery
 from .. import project as projects
 from ..agents import new_id, profile
 from ..config import Config
@@ -207,10 +207,17 @@ class Starter:
             waiting.append(f"the {role}'s agent is not ready: {health['state']} {why}".strip())
         if not waiting:
             self.move(project, "setup_complete", None)
-        elif now() - (project["status_at"] or now()) > self.config["setup_timeout_s"]:
+        elif self.setting_up_s(project) > self.config["setup_timeout_s"]:
             raise Error(f"not set up within {self.config['setup_timeout_s']:.0f} s: {'; '.join(waiting)}")
         else:
             self.waits(project, "; ".join(waiting))
+
+    def setting_up_s(self, project: dict) -> float:
+        """How long a project is being set up, without the time in which it was held."""
+        at = now()
+        since = min(project["status_at"] or at, at)
+        holds = [hold for hold in self.db.all_holds() if projects.held(project, [hold])]
+        return at - since - grace.held_s(holds, since, at)
 
     def trouble(self, project: dict, error: Error) -> None:
         """A start that failed: its session is ended, and it is queued again while it has retries left."""
