@@ -109,9 +109,8 @@ def quiet(facts: dict, shown: dict, status: str | None, settings: dict, now: flo
         return verdict("starting", "the composer is not there yet", sources)
     if not shown["composer"]:
         return verdict("unknown", "no composer on the screen", sources)
-    said = status is None and shown["said"]
-    if said and outweighs(said, shown):  # an agent without a transcript: its last words are all there is
-        return verdict(said, None, sources, reset_at=limit_end(said, shown["saying"], now))
+    if status is None and shown["said"]:  # an agent without a transcript: its last words are all there is
+        return verdict(shown["said"], None, sources, reset_at=limit_end(shown["said"], shown["saying"], now))
     if shown["draft"]:
         return verdict("draft", None, sources)
     return verdict("idle", None, sources)

@@ -107,7 +107,6 @@ NO_PANE = {"pane": None, "processes": [], **NO_AGENT}
         ({"turn": error("x", 500), "screen": screen(draft="half")}, "draft", None),
         ({"turn": error("Context limit reached", 400), "screen": screen(draft="half")}, "draft", None),
         ({"turn": error("x", 401), "screen": screen(draft="half")}, "login", "x"),
-        ({"registry": None, "screen": screen(said="api_error", draft="half")}, "draft", None),
         ({"turn": error("x", 401), "registry": registry("busy")}, "working", None),  # it tries again
         # without a transcript or registry its last words are all there is
         ({"registry": None, "screen": screen(said="login", saying="Please run /login")}, "login", None),
