@@ -35,7 +35,7 @@ def server(socket, until):
     """A server with one session of nobody's, `keep`."""
     plain = tmux.Tmux(socket, 20.0)
     plain.call("-f", "/dev/null", "new-session", "-d", "-s", "keep", "-x", "80", "-y", "24", "cat")
-    until(plain.panes, "a pane")
+    until(lambda: any(pane["pane_current_command"] == "cat" for pane in plain.panes()), "the pane's program")
     return plain
 
 
