@@ -32,7 +32,8 @@ def over(event: dict, why: str, project: dict | None, agent: dict | None, hold: 
         return event["project_id"] is not None
     if why == "needs_human":
         if not event["role"]:
-            return project["status"] in ("completed", "failed", "cancelled")
+            queued = project["status"] == "queued" and project["error_message"] == event["why"]
+            return not queued and project["status"] != "processing"
         return not (agent and agent["needs_human"])
     if why == "waiting":
         return project["error_message"] != event["why"]

@@ -51,6 +51,8 @@ class Starter:
         """Tell once of each queued project that depends on one which failed or was cancelled: only a person can help."""
         ended = {row["id"]: row["status"] for row in self.db.projects(status=("failed", "cancelled"))}
         for project in self.db.projects(status=("queued",)):
+            if not projects.in_rollout(project["id"], self.config):
+                continue
             why = projects.stranded(project, ended)
             told = (project["error_message"] or "").startswith("depends on ")
             if (why or told) and self.db.call_for(project, ACTOR, why) and why:
