@@ -279,11 +279,20 @@ class Store:
         rows = self.projects([project_id])
         return rows[0] if rows else None
 
-    def enqueue(self, projects: list[dict]) -> list[dict]:
-        """Insert projects, all or none; their rows."""
+    def enqueue(self, projects: list[dict]) -> tuple[list[dict], list[dict]]:
+        """Insert projects, all or none: (their rows, those that are left out since they depend on projects that there are
+        not). A later one may depend on an earlier one."""
+        numbers, left_out = [], []
         with self.transaction():
-            ids = [self.insert("project_queue", project) for project in projects]
-        return self.projects(ids) if ids else []
+            for project in projects:
+                if self.one(
+                    "SELECT 1 FROM json_each('[' || ? || ']') WHERE value NOT IN (SELECT id FROM project_queue) LIMIT 1",
+                    (project.get("depends_on"),),
+                ):
+                    left_out.append(project)
+                else:
+                    numbers.append(self.insert("project_queue", project))
+        return (self.projects(numbers) if numbers else []), left_out
 
     def move(
         self, project_id: int, event: str, actor: str, why: str | None = None, evidence: object = None,

@@ -31,7 +31,7 @@ def run(where):
 def fail_one(db, name):
     """A project that failed: the event of it is to be told."""
     values = {"name": name, "agent": "stub", "roles": "developer", "enqueued_at": store.now()}
-    (project,) = db.enqueue([values])
+    ((project,), _) = db.enqueue([values])
     assert db.move(project["id"], "error", "test", "because")
 
 

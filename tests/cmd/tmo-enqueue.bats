@@ -117,12 +117,12 @@ COLUMNS_OF_A_PROJECT='project_id id name status status_at session_name project_p
 @test 'to depend on a project that there is not is refused, and the rest is queued' {
     project shop
     want 2 tmo-enqueue -p "$W/shop" -d 7 "$W/shop.md"
-    says tmo-enqueue "cannot find project '7' to depend on"
+    says tmo-enqueue "cannot find all of '7' that '$W/shop.md' should depend on"
     nothing
-    jq -nc --arg s "$W/shop.md" '{spec_path: $s}, {spec_path: $s, depends_on: [1]}' >"$W/rows"
+    jq -nc --arg s "$W/shop.md" '{spec_path: $s}, {spec_path: $s, depends_on: [1]}, {spec_path: $s, depends_on: [1, 9]}' >"$W/rows"
     want 2 tmo-enqueue -p "$W/shop" - <"$W/rows"
-    says tmo-enqueue "cannot find project '1' to depend on"
-    out 'map(.depends_on) == [null]'
+    says tmo-enqueue "cannot find all of '1,9'"
+    out 'map(.depends_on) == [null, "1"]'
     want 0 tmo-enqueue -p "$W/shop" -d 1 "$W/shop.md"
     out '.[0].depends_on == "1"'
 }

@@ -277,7 +277,7 @@ def test_a_percentile_is_a_value_that_so_many_do_not_exceed(values):
 
 def test_a_change_of_health_knows_the_look_before_it(tmp_path):
     db = store.write(str(tmp_path / "task_queue.db"))
-    (row,) = db.enqueue([{"name": "p", "agent": "stub", "roles": "developer", "enqueued_at": 0}])
+    ((row,), _) = db.enqueue([{"name": "p", "agent": "stub", "roles": "developer", "enqueued_at": 0}])
     key = {"project_id": row["id"], "role": "developer"}
     db.save_agent(**key, values={"agent": "stub", "state": "starting", "launched_at": 50.0})
 

@@ -156,7 +156,7 @@ def db(tmp_path):
 def failed_row(db, path="/src", status="failed"):
     values = {"name": "x", "agent": "stub", "roles": "developer", "enqueued_at": 1.0, "status": status, "session_name": "s",
               "project_path": path, "completed_at": 5.0 if status == "failed" else None}  # fmt: skip
-    return db.enqueue([values])[0]
+    return db.enqueue([values])[0][0]
 
 
 def recover(row):

@@ -574,7 +574,7 @@ def test_a_queue_of_writers_that_does_not_move_is_later(db, monkeypatch):
         db.enqueue([project()])
     assert raised.value.status == 75
     os.close(other)
-    assert len(db.enqueue([project()])) == 1
+    assert len(db.enqueue([project()])[0]) == 1
 
 
 def test_a_writer_that_is_not_ours_is_later_too(path, monkeypatch):
@@ -587,7 +587,7 @@ def test_a_writer_that_is_not_ours_is_later_too(path, monkeypatch):
             db.enqueue([project()])
         assert store.read(path).projects() == []  # readers never wait
         other.execute("ROLLBACK")
-    assert len(db.enqueue([project()])) == 1
+    assert len(db.enqueue([project()])[0]) == 1
     db.connection.close()
 
 
@@ -596,7 +596,7 @@ def test_a_refused_row_leaves_nothing_of_its_transaction(db):
         db.enqueue([project(name="one"), project(name="")])
     assert db.projects() == []
     assert db.events() == []
-    assert len(db.enqueue([project()])) == 1
+    assert len(db.enqueue([project()])[0]) == 1
 
 
 @pytest.mark.parametrize("value", ["\udcff", 1 << 80])
@@ -611,12 +611,12 @@ def test_what_a_database_cannot_hold_is_one_clear_error(value, db):
 
 
 def test_enqueue_prints_rows_with_their_project_id(db):
-    rows = db.enqueue([project(name="a"), project(name="b")])
+    rows, _ = db.enqueue([project(name="a"), project(name="b")])
     assert [(row["project_id"], row["id"], row["name"], row["status"]) for row in rows] == [
         (1, 1, "a", "queued"),
         (2, 2, "b", "queued"),
     ]
-    assert db.enqueue([]) == []
+    assert db.enqueue([]) == ([], [])
     assert [row["id"] for row in db.projects(status=["queued"])] == [1, 2]
     assert [row["id"] for row in db.projects([2, 9])] == [2]
     assert db.projects(status=["failed"]) == []
@@ -627,7 +627,7 @@ def test_an_id_is_never_given_twice(db):
     db.enqueue([project()])
     with db.transaction():
         db.run("DELETE FROM project_queue")
-    assert db.enqueue([project()])[0]["id"] == 2
+    assert db.enqueue([project()])[0][0]["id"] == 2
 
 
 def test_update_is_a_compare_and_set(db):
@@ -885,7 +885,7 @@ def open_and_enqueue(path, barrier, number):
     barrier.wait(60)
     db = store.write(path)
     assert db.version() == store.newest()
-    assert db.enqueue([project(name=f"p{number}")])[0]["name"] == f"p{number}"
+    assert db.enqueue([project(name=f"p{number}")])[0][0]["name"] == f"p{number}"
 
 
 def test_32_processes_open_a_new_file_at_once(path):
