@@ -82,17 +82,16 @@ load ../helper
     want 0 tmo-send -q mine:0 'hello'
     for name in all agent/stub; do
         want 0 tmo-hold "$name"
-        want 0 tmo-deliver
-        out 'map([.state, .reason]) == [["held", "hold \($n)"]]' --arg n "$name"
+        eventually $LONG held_back "held" "hold $name"
         want 0 tmo-hold -r "$name"
     done
     setting observe true
-    eventually $LONG planned
+    eventually $LONG held_back "held" planned
     setting observe false
     eventually $LONG brought
 }
 brought() { tmo-deliver >/dev/null && [ "$(taken hello)" -eq 1 ]; }
-planned() { tmo-deliver | jq -es 'map(.reason) == ["planned"]' >/dev/null; }
+held_back() { tmo-deliver | jq -es 'map([.state, .reason]) == [$ARGS.positional]' --args "$@" >/dev/null; }
 
 @test 'what a dead sender left half done is settled: submitted once, or told' {
     idle_agent

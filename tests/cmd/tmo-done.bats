@@ -42,7 +42,7 @@ in_its_pane() { env TMO_PROJECT=1 TMO_ROLE=developer "TMO_RUN=$(sql 'SELECT run 
 @test 'where the database cannot be reached the word is kept as a marker' {
     idle_agent shop
     cd "$W/shop"
-    want 75 in_its_pane env TMO_DB=/proc/nowhere/queue.db tmo-done
+    want 2 in_its_pane env TMO_DB=/proc/nowhere/queue.db tmo-done
     says tmo-done "that is noted in './.tmuxorch/done' meanwhile"
     want 0 tmo-complete
     out '.[0].completion.verdict == "completed"'

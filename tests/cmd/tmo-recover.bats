@@ -176,7 +176,7 @@ crashed() {
     tmux -S "$TMO_SOCKET" send-keys -l -t "$(pane_of 1/developer)" 'half a thought'
     sql "INSERT INTO message (key, project_id, role, target, text, state, actor, created_at, due_at, next_attempt_at,
              expires_at, transcript_at, hook_at, typed_at, pane_id, pane_pid, server)
-         SELECT 'k', 1, 'developer', '1/developer', 'half a thought', 'typed', 'me', 1, 1, 1, 1, 0, 0, $(date +%s),
+         SELECT 'k', 1, 'developer', '1/developer', 'half a thought', 'typed', 'me', 1, 1, 1, 1, 0, 0, $(date +%s.%N),
              '$(pane_of 1/developer)', $(tmo-ls 1/developer | jq .pane_pid), server FROM project_queue"
     eventually $LONG drafted
     sql 'UPDATE hold SET next_probe_at = 1'

@@ -3,10 +3,8 @@
 import pytest
 from tmuxorch import config, store
 from tmuxorch.errors import Error, Later
-from tmuxorch.steps import outbox
 from tmuxorch.steps.launch import homed
 from tmuxorch.steps.recover import Recoverer, return_key
-from tmuxorch.steps.send import Sender
 
 
 @pytest.fixture
@@ -84,24 +82,6 @@ def test_what_could_not_be_typed_now_is_not_typed_into_an_agent_that_is_well_lat
     found = recoverer.withdrawn(recoverer.db.message(message["key"]))
     assert (found["state"], found["reason"]) == ("expired", "not now: the pane is in use")
     assert recoverer.withdrawn(found) is found
-
-
-def test_a_message_that_cannot_be_tried_leaves_the_others_to_be_brought(tmp_path, monkeypatch):
-    settings = config.load({"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "queue.db")})
-    db = store.write(settings.db)
-    sender = Sender(settings, db)
-    times = {"created_at": 1, "due_at": 1, "next_attempt_at": 1, "expires_at": store.now() + 60}
-    for pane in ("%1", "%2"):
-        db.add_message({"key": pane, "target": pane, "pane_id": pane, "text": "x", "actor": "me", **times})
-
-    def attempt(message, wait_s, keep):
-        if message["pane_id"] == "%1":
-            raise Error("tmux said something new")
-        return sender.close(message, "submitted")
-
-    monkeypatch.setattr(sender, "attempt", attempt)
-    rows = list(outbox.bring_due(settings, db, sender, 1))
-    assert [(row["state"], row["reason"]) for row in rows] == [("held", "tmux said something new"), ("submitted", None)]
 
 
 def test_the_environment_in_which_an_agent_has_a_home(claude):

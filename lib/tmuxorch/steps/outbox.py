@@ -131,12 +131,7 @@ def bring_due(config: Config, db: Store, sender: Sender, wait_s: float) -> Itera
         if message["state"] == "typing" or recovery.waits(message["next_attempt_at"], at, config["message_retry_s"]):
             behind.add(who)
             continue
-        try:
-            row = bring(config, db, sender, message, wait_s)
-        except Later:
-            raise
-        except Error as error:  # a profile, say, that cannot be read: the others are brought
-            row = sender.close(message, "held", str(error))
+        row = bring(config, db, sender, message, wait_s)
         if row["state"] in ("queued", "held", "typing"):
             behind.add(who)
         yield row
@@ -186,7 +181,7 @@ def settle_left(config: Config, db: Store, sender: Sender) -> Iterator[dict]:
             continue
         try:
             settled = sender.settle(message)
-        except Error:
-            continue  # its sender lives, tmux does not answer, or its agent's profile cannot be read
+        except Later:
+            continue  # its sender lives, or tmux does not answer
         if settled["state"] != message["state"]:
             yield settled
