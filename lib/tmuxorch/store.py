@@ -613,13 +613,13 @@ class Store:
             (pane["pane_id"], pane["pane_pid"], pane["server"], now()),
         )
 
-    def taken_before(self, message: dict) -> int:
-        """Where in the transcript the same text was last taken up for another message, -1 when it was not."""
-        row = self.one(
-            "SELECT max(taken_at) AS place FROM message WHERE transcript = ? AND text = ? AND id <> ?",
+    def taken_for_others(self, message: dict) -> set[int]:
+        """Where in the transcript the same text was taken up for other messages, earlier and later ones."""
+        rows = self.all(
+            "SELECT taken_at FROM message WHERE transcript = ? AND text = ? AND id <> ? AND taken_at IS NOT NULL",
             (message["transcript"], message["text"], message["id"]),
         )
-        return -1 if not row or row["place"] is None else row["place"]
+        return {row["taken_at"] for row in rows}
 
     # -- notifications
 

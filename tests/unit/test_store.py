@@ -814,12 +814,12 @@ def test_a_message_is_there_once_a_key(db):
     assert db.messages(["submitted"]) == []
 
 
-def test_what_was_taken_before_for_the_same_text_does_not_count_again(db):
+def test_what_was_taken_for_the_same_text_of_another_does_not_count_again(db):
     for number, (text, taken) in enumerate([("same", 10), ("same", 30), ("other", 50), ("same", None)]):
         db.add_message({**MESSAGE, "key": str(number), "text": text, "transcript": "/t", "taken_at": taken})
-    assert db.taken_before(db.message("3")) == 30
-    assert db.taken_before(db.message("1")) == 10
-    assert db.taken_before(db.message("2")) == -1
+    assert db.taken_for_others(db.message("3")) == {10, 30}
+    assert db.taken_for_others(db.message("1")) == {10}
+    assert db.taken_for_others(db.message("2")) == set()
 
 
 def test_holds(db):

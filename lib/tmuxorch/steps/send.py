@@ -317,10 +317,11 @@ class Sender:
         if facts and facts["unreadable"]:
             return message
         alive = bool(facts and facts["agent"])
-        start = max(message["transcript_at"] or 0, self.db.taken_before(message) + 1)
-        records = list(traces.records(message["transcript"], start))
-        if found := delivery.taken(records, message["text"]):
-            return self.close(message, "submitted", None, "transcript", found["place"])
+        found = traces.records(message["transcript"], message["transcript_at"] or 0)
+        others = self.db.taken_for_others(message)
+        records = [record for record in found if record["place"] not in others]
+        if prompt := delivery.taken(records, message["text"]):
+            return self.close(message, "submitted", None, "transcript", prompt["place"])
         if alive and delivery.queued(records, message["text"]):
             return message if message["state"] == "accepted" else self.close(message, "accepted", None, "transcript")
         if alive and facts and message["state"] == "typing":
