@@ -52,9 +52,15 @@ class Stage:
         self.pane.insist("C-c" if self.program.name == "codex" else "C-u", self.pane.is_empty, "an empty composer")
 
     def failed(self, *step):
-        """A turn that fails, up to its last word."""
+        """A turn that fails, up to its last word: an agent calls itself idle a moment before it writes that word down."""
+        before = self.errors()
         self.submit(step)
+        if self.program.name != "codex":  # it is idle by what it wrote down
+            until(lambda: self.errors() > before, "the error to be written down")
         self.pane.is_idle()
+
+    def errors(self):
+        return sum(bool(record.get("isApiErrorMessage")) for record in self.pane.transcript())
 
 
 # Scenes
