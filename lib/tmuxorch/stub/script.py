@@ -98,6 +98,13 @@ def block(text: str) -> str | None:
     return match.group(1) if match else None
 
 
+def again(progress: Progress) -> Progress:
+    """What a conversation does that is given its own spec again: it goes on, or says again that it is done."""
+    if progress.under_way or "done" not in (verbs := [split(step)[0] for step in progress.steps]):
+        return progress
+    return replace(progress, at=len(verbs) - 1 - verbs[::-1].index("done"))
+
+
 def choose(prompt: str, progress: Progress, read: Callable[[str], str | None] = read_spec) -> Progress:
     """The script that goes on after this prompt: a new one that it brings, else the one under way."""
     text, named = block(prompt), False
@@ -110,6 +117,7 @@ def choose(prompt: str, progress: Progress, read: Callable[[str], str | None] = 
             break
     if text is not None:
         steps = parse(text)
-        # The same spec again (a recovery briefing) is no new task until the task is over.
-        return progress if steps == progress.steps and progress.under_way else replace(progress, steps=steps, at=0)
+        if steps != progress.steps or (not named and not progress.under_way):
+            return replace(progress, steps=steps, at=0)
+        return again(progress)  # its own spec (a recovery briefing) is no new task
     return replace(progress, steps=list(DEFAULT), at=0) if named and not progress.under_way else progress
