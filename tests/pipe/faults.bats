@@ -55,16 +55,19 @@ ends_well() {
 @test 'the tmux server was killed under six agents' {
     local n
     for n in 1 2 3 4 5 6; do
-        project "p$n" 'commit a.txt' 'work 10' 'commit b.txt' 'done'
+        project "p$n" 'commit a.txt' 'work 20' 'commit b.txt' 'done'
         enqueue "p$n"
     done
     want 0 tmo-start
+    eventually $LONG six_at_work # in the midst of a commit git would leave its lock behind
     kill -9 "$(server_pid)"
     ends_well
     [ "$(launches tmo-recover)" -eq 6 ]
     [ "$(taken 'You were brought back')" -eq 6 ]
     [ "$(notices)" -eq 0 ]
 }
+
+six_at_work() { [ "$(journal step .step | grep -cx work)" -eq 6 ]; }
 
 @test 'a message of ours that was typed and not submitted' {
     setting send_timeout_s 1
