@@ -256,7 +256,8 @@ def test_a_queued_message_dies_with_its_agent(world):
     pane = world.bare_pane()
     gate = works(pane)
     submit(pane, "behind it")
-    until(lambda: any(r["type"] == "queue-operation" for r in pane.transcript()), "the record")
+    # Both, in whatever order: without the first prompt there is no conversation to come back to.
+    until(lambda: {"user", "queue-operation"} <= {r["type"] for r in pane.transcript()}, "the records")
     conversation = pane.registry()["sessionId"]
     pid = pane.kill()
     stale = world.program.registry(pid)
