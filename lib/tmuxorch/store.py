@@ -464,6 +464,16 @@ class Store:
             self.one("SELECT 1 FROM event WHERE project_id = ? AND kind = 'launch' AND run = ? LIMIT 1", (project_id, run))
         )
 
+    def role_runs(self, project_id: int, role: str) -> set[str]:
+        """The launches of a role since its project's last start, and its present one."""
+        rows = self.all(
+            """SELECT run FROM agent_health WHERE project_id = ?1 AND role = ?2
+               UNION SELECT run FROM event WHERE project_id = ?1 AND role = ?2 AND kind = 'launch' AND id > coalesce((
+                   SELECT max(id) FROM event WHERE project_id = ?1 AND kind = 'status' AND name = 'start'), 0)""",
+            (project_id, role),
+        )
+        return {row["run"] for row in rows if row["run"]}
+
     def earlier_runs(self, project_id: int) -> set[str]:
         """The launches of a project before its last start."""
         rows = self.all(

@@ -165,7 +165,11 @@ twice_said() { [ "$(tmo-log -p "$1" -k done | wc -l)" -eq 2 ]; }
     echo another-run >"$W/shop/.tmuxorch/done"
     want 0 tmo-complete
     out '.[0].completion.verdict == "working"'
-    sql 'SELECT run FROM agent_health' >"$W/shop/.tmuxorch/done"
+    sql 'SELECT run FROM agent_health' | tee "$W/run" >"$W/shop/.tmuxorch/done"
+    sql "UPDATE agent_health SET run = 'another'" # it was brought back since: it has said it all the same
+    want 0 tmo-complete -n
+    out '.[0].completion.reasons[0] == "the developer said that the work is done"'
+    sql "UPDATE agent_health SET run = '$(cat "$W/run")'"
     want 0 tmo-complete
     out '.[0].completion.verdict == "completed"'
 }

@@ -124,16 +124,17 @@ class Judge:
         return said | {role: event["why"] or "" for role, event in events.items() if event}
 
     def marked(self, path: str, project: dict, agents: dict[str, dict]) -> list[str]:
-        """The roles whose run id a marker holds that was written since they were last given work."""
+        """The roles of which a marker holds a run id, written since they were last given work; that of an earlier launch
+        too: what an agent said before it was brought back it has said. A time ahead of the clock tells nothing."""
         assert self.db
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 marks = file.read(4096).split()
         except OSError:
             return []
-        if traces.changed(path) <= self.db.given(project["id"])["at"]:
+        if traces.changed(path) <= self.db.given(project["id"])["at"] <= self.now:
             return []
-        return [role for role in roles(project) if role in agents and agents[role]["run"] in marks]
+        return [role for role in roles(project) if role in agents and self.db.role_runs(project["id"], role) & set(marks)]
 
     def told(self, project: dict) -> bool:
         """The agents were told what speaks against completion, and said again since that they are done."""
