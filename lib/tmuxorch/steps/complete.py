@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 
 from .. import completion, shell
@@ -66,12 +67,12 @@ class Completer:
             self.write_down(project, taken)
 
     def write_down(self, project: dict, taken: str) -> None:
-        number, agents = project["id"], {agent["role"]: agent for agent in self.db.agents([project["id"]])}
-        for role in self.judge.marked(taken, project, agents):
-            said = self.db.done(number, role)
-            if not said or said["at"] < traces.changed(taken):
-                word = {"project_id": number, "role": role, "run": agents[role]["run"], "why": MARKED}
-                self.db.event("done", "done", f"{number}/{role}", **word)
+        mark = {"marked_at": traces.changed(taken)}  # so that one is known that a kill left half written down
+        for role, run in self.judge.marked(taken, project).items():
+            said = self.db.done(project["id"], role)
+            if not said or json.loads(said["evidence"] or "null") != mark:
+                about = {"project_id": project["id"], "role": role, "run": run, "why": MARKED}
+                self.db.event("done", "done", f"{project['id']}/{role}", mark, **about)
         with contextlib.suppress(OSError):
             os.unlink(taken)
 

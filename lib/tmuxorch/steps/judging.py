@@ -72,7 +72,7 @@ class Judge:
         number, directory = project["id"], project["project_path"] or "/"
         agents = {agent["role"]: agent for agent in self.db.agents([number])}
         over, _ = self.grace({"project_id": number})
-        done = self.done(project, agents)
+        done = self.done(project)
         evidence = {
             "done": done,
             "held": bool(projects.held(project, self.db.holds(self.now))),
@@ -116,25 +116,26 @@ class Judge:
     def moves(self, health: dict) -> bool:
         return health["state"] in ALIVE and self.now - (health["last_activity_at"] or 0) < self.config["active_s"]
 
-    def done(self, project: dict, agents: dict[str, dict]) -> dict[str, str]:
+    def done(self, project: dict) -> dict[str, str]:
         """{role: summary} of those that said that their work is done: by tmo-done, or by a marker."""
         assert self.db
-        said = {role: MARKED for path in markers(project) for role in self.marked(path, project, agents)}
+        said = {role: MARKED for path in markers(project) for role in self.marked(path, project)}
         events = {role: self.db.done(project["id"], role) for role in roles(project)}
         return said | {role: event["why"] or "" for role, event in events.items() if event}
 
-    def marked(self, path: str, project: dict, agents: dict[str, dict]) -> list[str]:
-        """The roles of which a marker holds a run id, written since they were last given work; that of an earlier launch
+    def marked(self, path: str, project: dict) -> dict[str, str]:
+        """{role: run} of the run ids that a marker holds, if it was written since work was last given; of earlier launches
         too: what an agent said before it was brought back it has said. A time ahead of the clock tells nothing."""
         assert self.db
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
-                marks = file.read(4096).split()
+                marks = set(file.read(4096).split())
         except OSError:
-            return []
+            return {}
         if traces.changed(path) <= self.db.given(project["id"])["at"] <= self.now:
-            return []
-        return [role for role in roles(project) if role in agents and self.db.role_runs(project["id"], role) & set(marks)]
+            return {}
+        found = {role: marks & self.db.role_runs(project["id"], role) for role in roles(project)}
+        return {role: min(runs) for role, runs in found.items() if runs}
 
     def told(self, project: dict) -> bool:
         """The agents were told what speaks against completion, and said again since that they are done."""

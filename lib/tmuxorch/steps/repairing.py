@@ -108,10 +108,9 @@ class Repairer:
 
     def failed_facts(self, project: dict) -> dict:
         facts, number, directory = self.presence(project), project["id"], project["project_path"] or "/"
-        agents = {agent["role"]: agent for agent in self.db.agents([number])}
         failure, neighbour = self.db.failure(number), self.db.neighbour(number)
         # What was said before it was queued anew is not of this run.
-        done, marks = self.judge.done(project, agents) if project["started_at"] else {}, self.db.marks(number)
+        done, marks = self.judge.done(project) if project["started_at"] else {}, self.db.marks(number)
         return {
             **facts,
             "failure": repair.failure_of(failure),

@@ -1,0 +1,56 @@
+"""Finishing projects, where no test on a real machine can cause what happens."""
+
+import errno
+import os
+
+import pytest
+from tmuxorch import config, shell, store
+from tmuxorch.steps.complete import Completer
+
+
+@pytest.fixture
+def completer(tmp_path):
+    settings = config.load({"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "queue.db")})
+    db = store.write(settings.db)
+    (tmp_path / ".tmuxorch").mkdir()
+    db.enqueue([{"name": "p", "agent": "stub", "roles": "developer", "enqueued_at": 0, "verify_command": "true",
+                 "project_path": str(tmp_path)}])  # fmt: skip
+    for event, more in (("start", {"run": "r"}), ("setup_complete", {"session_name": "s"})):
+        assert db.move(1, event, "x", **more)
+    db.save_agent(1, "developer", {"agent": "stub", "run": "r-1"})
+    return Completer(settings, db, dry=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "rounds"),
+    [(errno.ENOMEM, "completing", 0), (errno.ENOSPC, "completing", 0), (errno.ENOENT, "processing", 1)],
+)
+def test_what_the_machine_lacks_costs_no_round_of_rework(number, status, rounds, completer, monkeypatch):
+    def run(*_, **__):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(shell, "run", run)
+    completer.db.move(1, "work_complete", "x")
+    completer.add({"project_id": 1})
+    project = completer.db.project(1)
+    assert (project["status"], project["rework_count"]) == (status, rounds)
+
+
+def test_a_marker_that_a_kill_left_half_written_down_counts_once(completer, tmp_path):
+    """Whatever the clock says: the event and the file are told apart by the file."""
+    taken = tmp_path / ".tmuxorch" / "done.taken"
+
+    def said():
+        completer.take_marker(completer.db.project(1))
+        return len(completer.db.events(1, kind="done"))
+
+    taken.write_text("r-1\n")
+    mark = {"marked_at": taken.stat().st_mtime}
+    completer.db.event("done", "done", "1/developer", mark, project_id=1, role="developer")  # and killed before the unlink
+    assert said() == 1
+    assert not taken.exists()
+    again = tmp_path / ".tmuxorch" / "done"
+    again.write_text("r-1\n")
+    os.utime(again, (mark["marked_at"] + 1, mark["marked_at"] + 1))
+    assert said() == 2
+    assert said() == 2
