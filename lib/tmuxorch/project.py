@@ -120,9 +120,9 @@ def next_due(
 def stranded(project: dict, ended: dict[int, str]) -> str | None:
     """Why a queued project waits for ever, None when it does not. ended: the statuses of failed and cancelled projects."""
     first = next((number for number in ids(project["depends_on"]) if number in ended), None)
-    return (
-        None if first is None else f"depends on {first}, which {'failed' if ended[first] == 'failed' else 'was cancelled'}"
-    )
+    if first is None:
+        return None
+    return f"depends on {first}, which {'failed' if ended[first] == 'failed' else 'was cancelled'}"
 
 
 def held(project: dict, holds: list[dict]) -> dict | None:

@@ -322,19 +322,6 @@ class Store:
                 )
             return moved
 
-    def call_for(self, project: dict, actor: str, why: str | None) -> bool:
-        """Write down why a queued project waits for a person, with one notice, or that it does not any more (None). False
-        when it is written down already, or not queued."""
-        with self.transaction():
-            changed = self.run(
-                """UPDATE project_queue SET error_message = ?1
-                   WHERE id = ?2 AND status = 'queued' AND error_message IS NOT ?1""",
-                (why, project["id"]),
-            )
-            if changed and why:
-                self.note("notice", "needs_human", actor, project_id=project["id"], why=why)
-        return bool(changed)
-
     def claim(self, choose: Callable, claimer: str, until: float, **columns: object) -> dict | None:
         """Take one queued project: `choose(queued, running, holds, finished ids)` names it, inside the transaction,
         so that no two callers take the same one and no limit is passed. The row, or None."""
@@ -387,11 +374,12 @@ class Store:
         return bool(changed)
 
     def call_person_to(self, project: dict, actor: str, why: str) -> None:
-        """Call a person to a project as a whole, once a run."""
+        """Call a person to a project as a whole, once while it stays in its status."""
         with self.transaction():
             if not self.one(
-                """SELECT id FROM event WHERE project_id = ? AND kind = 'notice' AND role IS NULL AND run IS ?""",
-                (project["id"], project["run"]),
+                """SELECT 1 FROM event WHERE project_id = ?1 AND kind = 'notice' AND role IS NULL AND id > (
+                       SELECT max(id) FROM event WHERE project_id = ?1 AND kind = 'status')""",
+                (project["id"],),
             ):
                 self.note("notice", "needs_human", actor, project_id=project["id"], run=project["run"], why=why)
 

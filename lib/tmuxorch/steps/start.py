@@ -49,14 +49,19 @@ class Starter:
 
     def tell_stranded(self) -> None:
         """Tell once of each queued project that depends on one which failed or was cancelled: only a person can help."""
-        ended = {row["id"]: row["status"] for row in self.db.projects(status=("failed", "cancelled"))}
-        for project in self.db.projects(status=("queued",)):
-            if not projects.in_rollout(project["id"], self.config):
-                continue
+        waiting = [project for project in self.db.projects(status=("queued",)) if project["depends_on"]]
+        needed = {number for project in waiting for number in projects.ids(project["depends_on"])}
+        rows = self.db.projects(needed, ("failed", "cancelled")) if needed else []
+        ended = {row["id"]: row["status"] for row in rows}
+        for project in waiting:
             why = projects.stranded(project, ended)
-            told = (project["error_message"] or "").startswith("depends on ")
-            if (why or told) and self.db.call_for(project, ACTOR, why) and why:
-                self.troubles.append(f"project {project['id']} waits: it {why}")
+            if why == project["error_message"] or not projects.in_rollout(project["id"], self.config):
+                continue
+            same = {key: project[key] for key in ("id", "status", "error_message")}
+            with self.db.transaction():
+                if self.db.update("project_queue", same, {"error_message": why}) and why:
+                    self.db.call_person_to(project, ACTOR, why)
+                    self.troubles.append(f"project {project['id']} waits: it {why}")
 
     # -- claiming
 
