@@ -261,12 +261,12 @@ def last_hook(path: str | None) -> dict:
     return found[-1] if found else {}
 
 
-def acted(path: str | None) -> float:
-    """When the agent last did something that it reported to its hooks, 0 when it did nothing. That it still waits (a
-    Notification comes about a minute after it went idle) is no act."""
-    found = hooks(path, max(0, size(path) - BLOCK))
-    if not found or found[-1].get("hook_event_name") != "Notification":
+def acted(path: str | None, last: dict) -> float:
+    """When the agent last did something that it reported to its hooks, the last of which is known; 0 when it did nothing.
+    That it still waits (a Notification comes about a minute after it went idle) is no act."""
+    if last.get("hook_event_name") != "Notification":
         return changed(path)
+    found = hooks(path, max(0, size(path) - BLOCK))
     return max((hook["at"] for hook in found if hook.get("hook_event_name") != "Notification"), default=0.0)
 
 

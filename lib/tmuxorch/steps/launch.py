@@ -205,10 +205,9 @@ class Launcher:
     def end_earlier(self, project: dict) -> None:
         """End the panes that an earlier start of a project left, keeping their last screens: whoever moved the project was
         killed before it ended them. Nobody else's pane is touched, whatever its session is called."""
-        look, runs = Look(self.config, self.db, now()), self.db.earlier_runs(project["id"])
-        panes = [pane for pane in look.panes if pane["@tmo_run"] in runs]
-        if not panes:
+        if not (runs := self.db.earlier_runs(project["id"])):
             return
+        panes = [pane for pane in Look(self.config, self.db, now()).panes if pane["@tmo_run"] in runs]
         self.keep(panes, project, "it is of an earlier start")
         for pane in panes:
             self.tmux.end_pane(pane["pane_id"])

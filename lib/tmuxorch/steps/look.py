@@ -201,7 +201,7 @@ class Look(Panes):
             facts["turning"] = traces.turn_status(traces.newest(path), began_at(facts["agent"]))
         moved = [
             traces.changed(path),
-            traces.acted(facts["hooks_path"]),
+            traces.acted(facts["hooks_path"], hook),
             traces.changed(f"{row['directory']}/.git/logs/HEAD"),
         ]
         works = at_work(facts) or facts["turning"] == "busy"

@@ -156,9 +156,10 @@ def bring(config: Config, db: Store, sender: Sender, message: dict, wait_s: floa
 
 def hold_of(config: Config, db: Store, message: dict, at: float) -> dict | None:
     """The hold that stops a message: its project's, or, in a pane that nobody tagged, of all or of the agent in it."""
-    holds = db.holds(at)
-    if not holds or message["project_id"]:
-        project = db.project(message["project_id"]) if holds else None
+    if not (holds := db.holds(at)):
+        return None
+    if message["project_id"]:
+        project = db.project(message["project_id"])
         return projects.held(project, holds) if project else None
     look = Look(config, db, at)
     pane = look.by_id.get(message["pane_id"])
