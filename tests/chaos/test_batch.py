@@ -60,6 +60,9 @@ VERIFY = {"never": "false", "rework": "git cat-file -e HEAD:b.txt 2>/dev/null"}
 RETRIED = ("login-lost", "limit", "error", "context-full")  # the agent tries for a while before they show
 BLIND = ("locked", "full", "clock")
 MACHINE = ("locked", "full", "clock", "missed", "twice", "server", "reboot")
+# How long these faults last: the time is the fault, there is nothing to wait for.
+MISSED_S = 8  # no line runs
+LOCKED_S = 30  # another program holds the database
 FAR_S = 600  # a clock that was set by hours
 
 
@@ -122,7 +125,7 @@ class Batch:
     def minute(self, fault):
         """All lines of the crontab at once, as cron starts them; some minutes have a fault of the machine in them."""
         if fault == "missed":
-            time.sleep(8)  # nobody looks for so long
+            time.sleep(MISSED_S)
         lock = threading.Thread(target=self.lock) if fault == "locked" else None
         if lock:
             lock.start()
@@ -149,7 +152,7 @@ class Batch:
     def lock(self):
         with sqlite3.connect(self.world.env["TMO_DB"], isolation_level=None, timeout=30) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            time.sleep(30)
+            time.sleep(LOCKED_S)
             connection.execute("ROLLBACK")
 
     def end_server(self, fault):

@@ -232,7 +232,7 @@ say_done() {
     sql 'UPDATE project_queue SET started_at = 1000'
     want 0 tmo-complete
     out '.[0].completion.verdict == "working"' # it moved lately
-    touch -d @1000 "$TMO_STUB_HOME"/projects/*/* "$W"/state/hooks/* 2>/dev/null || skip 'touch -d @ is not there'
+    touch -d @1000 "$TMO_STUB_HOME"/projects/*/* "$W"/state/hooks/*
     want 0 tmo-complete
     out '.[0].completion | .verdict == "unknown" and .reasons == ["its grace is over, recovery is not"]'
     sql 'UPDATE agent_health SET needs_human = 1'

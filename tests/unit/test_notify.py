@@ -51,6 +51,11 @@ def test_reasons(row, hold, reason):
         (event("notice", role="developer"), "needs_human", PROJECT, {"needs_human": 0}, None, True),
         (event("notice", role="developer"), "needs_human", PROJECT, None, None, True),
         (event("notice", project_id=None), "needs_human", None, None, None, False),
+        # of a project as a whole: while it works on, or waits for what it waited for
+        (event("notice"), "needs_human", {**PROJECT, "status": "processing"}, None, None, False),
+        (event("notice"), "needs_human", {**PROJECT, "status": "completed"}, None, None, True),
+        (event("notice"), "needs_human", {**PROJECT, "status": "queued", "error_message": "because"}, None, None, False),
+        (event("notice"), "needs_human", {**PROJECT, "status": "queued", "error_message": None}, None, None, True),
         (event("auth"), "waiting", {**PROJECT, "error_message": "because"}, None, None, False),
         (event("auth"), "waiting", {**PROJECT, "error_message": "another"}, None, None, True),
         (event("hold"), "login", None, None, HOLD, False),

@@ -805,6 +805,15 @@ def test_a_word_answers_a_message_by_their_order_and_not_by_the_clock(db, monkey
     assert db.roles_done() == {(1, "developer")}
 
 
+def test_launches_by_a_clock_that_was_set_back_since_do_not_count(db, monkeypatch):
+    db.enqueue([project()])
+    for at in (5000.0, 1000.0, 900.0, 10.0):
+        monkeypatch.setattr(store.time, "time", lambda at=at: at)
+        db.event("launch", "recovery", "tmo-recover", project_id=1, role="developer", run=str(at))
+    monkeypatch.setattr(store.time, "time", lambda: 1100.0)
+    assert db.count_launches(1, "developer", "tmo-recover", 800.0) == 2
+
+
 def test_a_message_is_there_once_a_key(db):
     assert db.add_message(MESSAGE)
     assert not db.add_message({**MESSAGE, "text": "another"})

@@ -1,0 +1,46 @@
+"""What became of messages, by what an agent wrote down before it ended."""
+
+import json
+
+import pytest
+from tmuxorch import config, store
+from tmuxorch.steps.send import Sender
+
+PROMPT = json.dumps({"type": "user", "message": {"role": "user", "content": "go on"}}) + "\n"
+
+
+@pytest.fixture
+def sender(tmp_path):
+    settings = config.load({"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "q.db"), "TMO_SOCKET": str(tmp_path / "tmux")})
+    return Sender(settings, store.write(settings.db))
+
+
+@pytest.fixture
+def accepted(sender, tmp_path):
+    """A message with the text of PROMPT that was accepted when the transcript was so long."""
+
+    def add(key, transcript_at):
+        sender.db.add_message({
+            "key": key, "text": "go on", "target": "%1", "pane_id": "%1", "pane_pid": 1, "server": "1@1", "actor": "me",
+            "state": "accepted", "created_at": 1, "due_at": 1, "next_attempt_at": 1, "expires_at": 9e9, "typed_at": 1,
+            "transcript": str(tmp_path / "transcript.jsonl"), "transcript_at": transcript_at,
+        })  # fmt: skip
+
+    return add
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_the_same_text_twice_is_settled_in_any_order(order, sender, accepted, tmp_path):
+    (tmp_path / "transcript.jsonl").write_text(PROMPT * 2)
+    accepted("a", 0)
+    accepted("b", len(PROMPT))  # it was typed when the first prompt was there already
+    for key in order:
+        assert sender.settle(sender.db.message(key))["state"] == "submitted"
+    assert [sender.db.message(key)["taken_at"] for key in ("a", "b")] == [0, len(PROMPT)]
+
+
+def test_one_prompt_is_no_proof_of_two_messages(sender, accepted, tmp_path):
+    (tmp_path / "transcript.jsonl").write_text(PROMPT)
+    accepted("a", 0)
+    accepted("b", 0)
+    assert [sender.settle(sender.db.message(key))["state"] for key in ("a", "b")] == ["submitted", "queued"]
