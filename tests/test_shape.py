@@ -71,8 +71,9 @@ CLOCKS = {"now", "today", "utcnow"}  # of datetime and date
 IMPURE = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "__import__"}
 
 # Who starts processes. The rest gets them from these.
-SPAWNERS = {"git", "agents.login", "shell", "bin/tmo-crontab"}  # by subprocess
-POPEN = {"shell", "bin/tmo-crontab"}  # those that end what took too long themselves, with all its children
+SPAWNERS = {"git", "agents.login", "shell", "bin/tmo-crontab", "bin/tmo-complete"}  # by subprocess
+# Those that end what took too long themselves, with all its children; what tmo-complete leaves behind does that itself.
+POPEN = {"shell", "bin/tmo-crontab", "bin/tmo-complete"}
 SPAWN_CALLS = {"posix_spawn": {"tmux"}, "posix_spawnp": {"tmux"}}  # by os
 NEVER_CALLED = {"system", "popen", "fork", "forkpty", "spawnl", "spawnv", "execv", "execvp", "execl", "execlp", "execve"}
 

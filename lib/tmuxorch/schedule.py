@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Each name is a file in cron/. They are separate lines, since a verify command may take half an hour.
+# Each name is a file in cron/. They are separate lines, so that none waits for another.
 LINES = {
     "start": "* * * * *",
     "deliver": "* * * * *",

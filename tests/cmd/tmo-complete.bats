@@ -90,6 +90,33 @@ said() { tmo-log -p "$1" -k done | grep -q '"name": "done"'; }
     [ "$(wc -l <"$W/runs")" -eq 1 ]
 }
 
+@test 'with --wait a slow verify command holds up nobody, and finishes its project by itself' {
+    said_done slow -v 'echo $$ >>../runs; until test -e ../go; do sleep 0.05; done'
+    said_done shop -v true
+    want 0 tmo-complete -n --wait 0
+    [ ! -e "$W/runs" ]
+    want 0 tmo-complete --wait 0
+    out 'map(.completion.verdict) == ["completing", "completing"] and all(.completion.reasons[-1] | contains("was started"))'
+    eventually $LONG status_is 2 completed
+    eventually $LONG test -s "$W/runs"
+    status_is 1 completing
+    want 0 tmo-complete --wait 0
+    out 'length == 1 and (.[0].completion.reasons[-1] | contains("is running"))'
+    kill -9 "$(ps -o ppid= -p "$(cat "$W/runs")")" # what runs it
+    eventually $LONG gone "$(cat "$W/runs")"
+    want 0 tmo-complete --wait 0 # runs it anew
+    eventually $LONG lines 2 "$W/runs"
+    touch "$W/go"
+    eventually $LONG status_is 1 completed
+    silent
+}
+
+@test '--wait waits for those that are quick' {
+    said_done shop -v true
+    want 0 tmo-complete --wait $LONG
+    status_is 1 completed
+}
+
 @test 'a verify command ends with whoever runs it, and the next one runs it anew' {
     said_done shop -v 'echo $$ >>../runs; test ! -e ../go || exit 0; sleep 1000 & echo $! >>../runs; wait'
     background tmo-complete >"$W/first"

@@ -36,6 +36,16 @@ def test_what_the_machine_lacks_costs_no_round_of_rework(number, status, rounds,
     assert (project["status"], project["rework_count"]) == (status, rounds)
 
 
+def test_a_process_that_cannot_be_started_stops_no_other_project(completer):
+    def elsewhere(_):
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    completer.elsewhere = elsewhere
+    completer.db.move(1, "work_complete", "x")
+    assert "no more processes" in completer.add({"project_id": 1})["completion"]["reasons"][-1]
+    assert completer.db.project(1)["status"] == "completing"
+
+
 def test_a_marker_that_a_kill_left_half_written_down_counts_once(completer, tmp_path):
     """Whatever the clock says: the event and the file are told apart by the file."""
     taken = tmp_path / ".tmuxorch" / "done.taken"

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+from collections.abc import Callable
 
 from .. import completion, shell
 from .. import project as projects
@@ -24,8 +25,11 @@ LOCK_S = 0.2
 
 
 class Completer:
-    def __init__(self, config: Config, db: Store, dry: bool) -> None:
-        self.config, self.db, self.dry = config, db, dry
+    """`elsewhere`: has a process of its own finish the project of this number, so that no verify command holds up another
+    project. None: they are run here."""
+
+    def __init__(self, config: Config, db: Store, dry: bool, elsewhere: Callable[[int], None] | None = None) -> None:
+        self.config, self.db, self.dry, self.elsewhere = config, db, dry, elsewhere
         self.judge = Judge(config, db, now())
         self.verdicts: dict[int, dict] = {}
 
@@ -102,9 +106,15 @@ class Completer:
                 stack.enter_context(locked(path, LOCK_S, "its verify command is running"))
             except Later as error:
                 return with_reason(verdict, str(error))
-            if self.wanted(project):
+            if not self.wanted(project):
+                return with_reason({**verdict, "verdict": "unknown"}, "the project was moved meanwhile")
+            if not self.elsewhere:
                 return self.verify(project, verdict)
-        return with_reason({**verdict, "verdict": "unknown"}, "the project was moved meanwhile")
+        try:
+            self.elsewhere(project["id"])  # it takes the lock itself
+        except OSError as error:
+            return with_reason(verdict, f"its verify command could not be started: {error.strerror}")
+        return with_reason(verdict, "its verify command was started")
 
     def wanted(self, project: dict) -> bool:
         """Whether a project still is where it was, as far as can be told."""
