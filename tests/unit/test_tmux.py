@@ -35,8 +35,16 @@ def server(socket, until):
     """A server with one session of nobody's, `keep`."""
     plain = tmux.Tmux(socket, 20.0)
     plain.call("-f", "/dev/null", "new-session", "-d", "-s", "keep", "-x", "80", "-y", "24", "cat")
-    until(lambda: any(pane["pane_current_command"] == "cat" for pane in plain.panes()), "the pane's program")
+    until(lambda: is_cat(plain.panes()), "the pane's program")
     return plain
+
+
+def is_cat(panes):
+    """Whether the program is there: tmux names it before there is one, and the shell that becomes it thereafter."""
+    if not panes:
+        return False
+    with open(f"/proc/{panes[0]['pane_pid']}/comm", encoding="utf-8") as file:
+        return file.read() == "cat\n"
 
 
 def launch(short, **changed):
