@@ -10,7 +10,8 @@ import signal
 import sys
 
 LIB = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "lib", "tmuxorch")
-FILES = ("steps/send.py", "steps/outbox.py", "steps/notify.py", "shell.py", "tmux.py", "store.py", "waiting.py")
+FILES = ("steps/send.py", "steps/outbox.py", "steps/notify.py", "shell.py", "tmux.py", "store/__init__.py", "store/file.py",
+         "waiting.py")  # fmt: skip
 
 
 def main():

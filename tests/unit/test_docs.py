@@ -9,6 +9,7 @@ import tomllib
 
 import pytest
 from tmuxorch import agents, briefing, config, figures, health, metrics, project, store
+from tmuxorch.store import stats
 from tmuxorch.stub import script
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -158,7 +159,7 @@ def test_the_whole_page_has_each_view_and_its_columns(whole, db):
 def test_tmo_kpi_names_each_figure_and_its_target():
     lines = re.findall(r"^\.It Li (.+)$", section(text("man", "tmo-kpi.1"), "FIGURES"), re.M)
     named = [word for line in lines for word in re.split(r" No |, | , ", line.partition(" No ")[0])]
-    assert set(named) == {row["name"] for row in figures.figures(store.NO_NIGHT["units"], None, 0)}
+    assert set(named) == {row["name"] for row in figures.figures(stats.NO_NIGHT["units"], None, 0)}
     targets = dict(re.findall(r"(\w+) No \((.*)\)", "\n".join(lines)))
     assert {name: f"{bound} {target:g}" for name, (bound, target) in figures.TARGETS.items()} == {
         name: words.removeprefix("p95 ") for name, words in targets.items()

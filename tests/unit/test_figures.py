@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tmuxorch import figures, health, store
+from tmuxorch.store import stats
 
 NOW = 2000.0
 PROJECTS = {  # id: (size, present status)
@@ -123,7 +124,7 @@ def add_message(db, key, number, created, due, states):
 
 
 def told(db, since=None):
-    return {row["name"]: row for row in figures.figures(db.units(since or 0), since, NOW)}
+    return {row["name"]: row for row in figures.figures(stats.units(db, since or 0), since, NOW)}
 
 
 # Each figure: (numerator, n, value)
@@ -247,7 +248,7 @@ def test_the_edge_of_each_target(name, value, met):
 
 def test_a_database_in_which_nothing_happened(tmp_path):
     db = store.write(str(tmp_path / "task_queue.db"))
-    found = figures.figures(db.units(0), None, NOW)
+    found = figures.figures(stats.units(db, 0), None, NOW)
     assert {(row["value"], row["n"], row["met"]) for row in found} == {(None, 0, None)}
     assert {"success_rate", "health_pass_rate", "delivery_p95_s"} < {row["name"] for row in found}
 

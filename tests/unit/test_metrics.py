@@ -6,6 +6,7 @@ import re
 import pytest
 from test_figures import drop_triggers, fill
 from tmuxorch import metrics, prometheus, store
+from tmuxorch.store import stats, upkeep
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def night(tmp_path):
 
 def scrape(db):
     """{(name, labels): value} of everything but the gauges."""
-    families = metrics.families(db.samples(), db.buckets())
+    families = metrics.families(stats.samples(db), stats.buckets(db))
     return {(sample["name"], tuple(sample["labels"].items())): sample["value"]
             for family in families for sample in family["samples"] if family["type"] != "gauge"}  # fmt: skip
 
@@ -94,28 +95,28 @@ def test_the_histograms_of_the_night(night):
 def test_no_counter_goes_down_when_projects_are_forgotten(night):
     before = scrape(night)
     for number in (1, 2, 3, 6):
-        assert night.forget(number, 1.0)
-    assert not night.forget(1, 1.0)  # it is gone: nothing is kept twice
-    assert not night.forget(4, 7.0)  # it does not stand so
+        assert upkeep.forget(night, number, 1.0)
+    assert not upkeep.forget(night, 1, 1.0)  # it is gone: nothing is kept twice
+    assert not upkeep.forget(night, 4, 7.0)  # it does not stand so
     assert scrape(night) == before
-    assert night.units(0)["kpi_fault"] != []  # of project 4
+    assert stats.units(night, 0)["kpi_fault"] != []  # of project 4
     # ... and what comes later is added to it.
     night.move(4, "error", "tmo-complete")
     night.run("UPDATE project_queue SET completed_at = 1 WHERE id = 4")
     later = scrape(night)
     assert all(later[key] >= value for key, value in before.items())
     assert flat(later)["tmux_orch_projects_ended_total{size=small,status=failed}"] == 2
-    assert night.forget(4, 1.0)
-    assert night.forget(5, 1.0)
+    assert upkeep.forget(night, 4, 1.0)
+    assert upkeep.forget(night, 5, 1.0)
     assert scrape(night) == later
 
 
 def test_what_the_database_counts_is_what_is_described(night):
-    given = {re.sub(r"_(bucket|sum)$", "", row["name"]) for row in night.samples()}
+    given = {re.sub(r"_(bucket|sum)$", "", row["name"]) for row in stats.samples(night)}
     views = "".join(row["sql"] for row in night.all("SELECT sql FROM sqlite_schema WHERE name GLOB 'metric_*'"))
     named = set(re.findall(r"'(tmux_orch_\w+)'", views))
     assert given <= named == set(metrics.METRICS)
-    assert set(night.buckets()) == {name for name, (kind, *_) in metrics.METRICS.items() if kind == "histogram"}
+    assert set(stats.buckets(night)) == {name for name, (kind, *_) in metrics.METRICS.items() if kind == "histogram"}
 
 
 def test_a_database_in_which_nothing_happened(tmp_path):
@@ -129,7 +130,7 @@ def test_prometheus_text_is_what_its_own_reader_reads_back(night):
     pytest.importorskip("prometheus_client")
     from prometheus_client.parser import text_string_to_metric_families
 
-    families = metrics.families(night.samples(), night.buckets())
+    families = metrics.families(stats.samples(night), stats.buckets(night))
     odd = {"name": "tmux_orch_x", "type": "gauge", "help": 'a "b"\nc',
            "samples": [{"name": "tmux_orch_x", "labels": {"line": 'a"\\\nb'}, "value": 1}]}  # fmt: skip
     read = list(text_string_to_metric_families(prometheus.text([*families, odd])))

@@ -5,6 +5,7 @@ import contextlib
 import pytest
 from tmuxorch import repair, store
 from tmuxorch.errors import Refused
+from tmuxorch.store import repairs
 
 PROJECT = {
     "id": 7, "status": "failed", "status_at": 50.0, "session_name": "shop-7", "completed_at": 50.0, "enqueued_at": 1.0,
@@ -167,7 +168,7 @@ def recover(row):
 def test_a_row_that_changed_since_the_look_is_left(db, column, value):
     row = failed_row(db)
     db.update("project_queue", {"id": row["id"]}, {column: value})
-    assert not db.repair(recover(row), "why", {}, "b")
+    assert not repairs.carry_out(db, recover(row), "why", {}, "b")
     assert db.project(row["id"])["status"] == "failed"
     assert db.events(kind="repair") == []
 
@@ -175,9 +176,9 @@ def test_a_row_that_changed_since_the_look_is_left(db, column, value):
 def test_a_neighbour_that_started_since_the_look_keeps_it_back(db):
     row = failed_row(db)
     other = failed_row(db, status="processing")
-    assert not db.repair(recover(row), "why", {}, "b")
+    assert not repairs.carry_out(db, recover(row), "why", {}, "b")
     db.move(other["id"], "error", "t")
-    assert db.repair(recover(row), "why", {}, "b")
+    assert repairs.carry_out(db, recover(row), "why", {}, "b")
     assert db.project(row["id"])["status"] == "processing"
 
 
@@ -185,7 +186,7 @@ def test_a_repair_is_whole_or_not_at_all(db):
     row = failed_row(db)
     bad = repair.of_project(row, "recover", "recover", "finalize")  # not legal from recovering
     with pytest.raises(Refused):
-        db.repair(bad, "why", {}, "b")
+        repairs.carry_out(db, bad, "why", {}, "b")
     assert db.project(row["id"])["status"] == "failed"
     assert [event["name"] for event in db.events()] == ["enqueue"]
 
@@ -194,13 +195,13 @@ def test_undo_brings_back_a_row_that_was_removed(db):
     row = failed_row(db)
     db.save_agent(row["id"], "nobody", {"agent": "stub", "state": "idle"})
     agent = {**db.agent(row["id"], "nobody"), "status": "failed", "roles": "developer"}
-    backup = db.backup()
+    backup = repairs.backup(db)
     found = repair.agent(agent, there=False)
-    assert db.repair(found["change"], found["reason"], found["evidence"], backup)
+    assert repairs.carry_out(db, found["change"], found["reason"], found["evidence"], backup)
     assert db.agents() == []
     old = store.read(backup)
-    (event,) = db.repairs(backup)
-    assert db.undo(event, old.row("agent_health", agent["id"]), [])
+    (event,) = repairs.made_after(db, backup)
+    assert repairs.undo(db, event, old.row("agent_health", agent["id"]), [])
     assert db.agents() == old.agents()
-    assert db.repairs(backup) == []
+    assert repairs.made_after(db, backup) == []
     old.connection.close()

@@ -9,6 +9,7 @@ import time
 import pytest
 from test_figures import NOW, add_message, drop_triggers, event, fill
 from tmuxorch import figures, page, report, store
+from tmuxorch.store import stats
 
 HOSTILE = '<script>alert("x")</script> & \'"`{{ 7*7 }}'
 
@@ -28,7 +29,7 @@ def utc(monkeypatch):
 
 
 def values(db, since=None, now=NOW):
-    facts = db.night(since or 0)
+    facts = stats.night(db, since or 0)
     rows = figures.figures(facts["units"], since, now)
     return report.page(facts, rows, since, now), rows
 

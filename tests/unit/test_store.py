@@ -16,6 +16,7 @@ import time
 import pytest
 from tmuxorch import store
 from tmuxorch.errors import Error, Later, Refused
+from tmuxorch.store import file, upkeep
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FORK = multiprocessing.get_context("fork")
@@ -355,20 +356,20 @@ def test_the_pragmas(db):
         name: db.connection.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("journal_mode", "foreign_keys", "user_version")
     }
-    assert one == {"journal_mode": "wal", "foreign_keys": 1, "user_version": store.newest()}
+    assert one == {"journal_mode": "wal", "foreign_keys": 1, "user_version": file.newest()}
     assert db.connection.execute("PRAGMA busy_timeout").fetchone()[0] > 0
 
 
 def test_a_fresh_file_is_sound(db, monkeypatch):
     assert [row[0] for row in db.connection.execute("PRAGMA integrity_check")] == ["ok"]
-    monkeypatch.setattr(store, "FREE", 0)  # this machine's disk may be full
-    assert db.check() == []
-    monkeypatch.setattr(store, "FREE", 1 << 62)
-    assert [finding["kind"] for finding in db.check()] == ["space"]
+    monkeypatch.setattr(upkeep, "FREE", 0)  # this machine's disk may be full
+    assert upkeep.check(db) == []
+    monkeypatch.setattr(upkeep, "FREE", 1 << 62)
+    assert [finding["kind"] for finding in upkeep.check(db)] == ["space"]
 
 
 def test_check_finds_what_is_broken(path, monkeypatch):
-    monkeypatch.setattr(store, "FREE", 0)
+    monkeypatch.setattr(upkeep, "FREE", 0)
     with contextlib.closing(store.write(path).connection):
         pass
     with contextlib.closing(sqlite3.connect(path)) as raw:
@@ -383,7 +384,7 @@ def test_check_finds_what_is_broken(path, monkeypatch):
         raw.execute("INSERT INTO project_queue (name, agent, roles, enqueued_at) VALUES ('p', 'x', 'r', 1)")
         raw.commit()
     db = store.write(path)
-    assert {finding["kind"] for finding in db.check()} == {"integrity", "foreign_key"}
+    assert {finding["kind"] for finding in upkeep.check(db)} == {"integrity", "foreign_key"}
     db.connection.close()
 
 
@@ -410,14 +411,15 @@ def migrations(tmp_path, monkeypatch):
     """A folder of migrations of our own, the real ones in it."""
     folder = tmp_path / "sql"
     folder.mkdir()
-    for name in store.migrations():
+    for name in file.migrations():
         shutil.copy(name, folder)
-    monkeypatch.setattr(store, "migrations", lambda: sorted(str(one) for one in folder.iterdir() if one.name[:3].isdigit()))
+    for module in (store, file):
+        monkeypatch.setattr(module, "migrations", lambda: sorted(map(str, folder.glob("[0-9][0-9][0-9]*"))))
     return folder
 
 
 def test_the_migrations_are_numbered_without_a_gap():
-    names = [os.path.basename(name) for name in store.migrations()]
+    names = [os.path.basename(name) for name in file.migrations()]
     assert [name[:4] for name in names] == [f"{number:03d}-" for number in range(1, len(names) + 1)]
     assert all(re.fullmatch(r"\d{3}-[a-z-]+\.sql", name) for name in names)
 
@@ -456,7 +458,7 @@ def test_a_migration_that_fails_changes_nothing(migrations, path):
 def test_a_newer_schema_is_refused_by_all(path):
     store.write(path).connection.close()
     with contextlib.closing(sqlite3.connect(path)) as raw:
-        raw.execute(f"PRAGMA user_version = {store.newest() + 1}")
+        raw.execute(f"PRAGMA user_version = {file.newest() + 1}")
     for opener in (store.read, store.write):
         with pytest.raises(Error, match="is of a newer tmuxorch") as raised:
             opener(path)
@@ -527,7 +529,7 @@ def test_an_empty_file_becomes_a_database(tmp_path):
     path = tmp_path / "x.db"
     path.write_bytes(b"")
     with contextlib.closing(store.write(str(path)).connection) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == store.newest()
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == file.newest()
 
 
 @pytest.mark.parametrize(
@@ -546,9 +548,9 @@ def test_an_empty_file_becomes_a_database(tmp_path):
 def test_the_file_system_below_a_database(mounts, kind, tmp_path, monkeypatch):
     faked = tmp_path / "mounts"
     faked.write_text(mounts.replace("{tmp}", str(tmp_path)))
-    monkeypatch.setattr(store, "MOUNTS", str(faked))
+    monkeypatch.setattr(file, "MOUNTS", str(faked))
     path = str(tmp_path / "a b" / "x.db")
-    assert store.file_system(path) == kind
+    assert file.file_system(path) == kind
     if kind.startswith(("nfs", "cifs")):
         with pytest.raises(Error, match="network file system") as raised:
             store.write(path)
@@ -559,7 +561,7 @@ def test_the_file_system_below_a_database(mounts, kind, tmp_path, monkeypatch):
 
 
 def test_where_the_kernel_does_not_say_the_file_system_is_trusted(path, monkeypatch):
-    monkeypatch.setattr(store, "MOUNTS", "/no/such/file")
+    monkeypatch.setattr(file, "MOUNTS", "/no/such/file")
     store.write(path).connection.close()
 
 
@@ -567,7 +569,7 @@ def test_where_the_kernel_does_not_say_the_file_system_is_trusted(path, monkeypa
 
 
 def test_a_queue_of_writers_that_does_not_move_is_later(db, monkeypatch):
-    monkeypatch.setattr(store, "BUSY_S", 0.2)
+    monkeypatch.setattr(file, "BUSY_S", 0.2)
     other = os.open(db.path + ".lock", os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)
     with pytest.raises(Later, match="is busy") as raised:
@@ -579,7 +581,7 @@ def test_a_queue_of_writers_that_does_not_move_is_later(db, monkeypatch):
 
 def test_a_writer_that_is_not_ours_is_later_too(path, monkeypatch):
     store.write(path).connection.close()
-    monkeypatch.setattr(store, "BUSY_S", 0.2)
+    monkeypatch.setattr(file, "BUSY_S", 0.2)
     db = store.write(path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -863,13 +865,13 @@ def test_only_what_ended_long_ago_and_nothing_waits_for_is_old(db):
     db.enqueue([project(), project(), project(depends_on="1,2"), project()])
     for number in (1, 2, 4):
         db.move(number, "cancel", "x")
-    assert [row["project_id"] for row in db.old_projects(time.time() + 60)] == [4]
-    assert db.old_projects(time.time() - 60) == []
+    assert [row["project_id"] for row in upkeep.old_projects(db, time.time() + 60)] == [4]
+    assert upkeep.old_projects(db, time.time() - 60) == []
     db.move(3, "cancel", "x")
-    old = db.old_projects(time.time() + 60)
+    old = upkeep.old_projects(db, time.time() + 60)
     assert [row["project_id"] for row in old] == [1, 2, 3, 4]
-    assert not db.forget(4, 1.0)  # it no longer stands as it was listed
-    assert db.forget(4, old[3]["completed_at"])
+    assert not upkeep.forget(db, 4, 1.0)  # it no longer stands as it was listed
+    assert upkeep.forget(db, 4, old[3]["completed_at"])
     assert db.project(4) is None
     assert [event["kind"] for event in db.events(4)] == ["prune"]
 
@@ -893,7 +895,7 @@ def all_of(processes):
 def open_and_enqueue(path, barrier, number):
     barrier.wait(60)
     db = store.write(path)
-    assert db.version() == store.newest()
+    assert db.version() == file.newest()
     assert db.enqueue([project(name=f"p{number}")])[0][0]["name"] == f"p{number}"
 
 

@@ -13,9 +13,10 @@ import old_system as old
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tmuxorch import config, dbfile, store
+from tmuxorch import config, store
 from tmuxorch.errors import Error
 from tmuxorch.steps import takeover
+from tmuxorch.store import copies
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # each case makes databases anew, and a disk is slow to say so
 
@@ -254,7 +255,7 @@ def test_what_is_readable_of_a_damaged_file_is_recovered(tmp_path):
     before = files(tmp_path)
     with pytest.raises(Error, match="--check"):
         take(tmp_path, path)
-    target, found = dbfile.recover(path)
+    target, found = copies.recover(path)
     assert {name: digest for name, digest in files(tmp_path).items() if name != "x.db.recovered"} == before
     (projects,) = [row for row in found if row["table"] == "project_queue"]
     lost = sum(last - first + 1 for first, last in projects["lost"])

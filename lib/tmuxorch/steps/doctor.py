@@ -16,6 +16,7 @@ from ..agents import login
 from ..config import DEFAULTS, Config, load
 from ..doctor import row
 from ..errors import Error, Later
+from ..store import file, upkeep
 from ..tmux import OLDEST, NoServer, Tmux
 from .logins import Logins
 
@@ -256,8 +257,8 @@ class Doctor:
 
     def database(self) -> list[dict]:
         path = self.config.db
-        kind = store.file_system(path)
-        place = row("database_place", None if not kind else kind not in store.NETWORK, f"on {kind or 'what cannot be told'}",
+        kind = file.file_system(path)
+        place = row("database_place", None if not kind else kind not in file.NETWORK, f"on {kind or 'what cannot be told'}",
                     "set TMO_DB to a path on a local disk: locks do not hold on this one")  # fmt: skip
         folder = existing(self.config.state_dir)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -265,7 +266,7 @@ class Doctor:
         db = self.db()
         if not db:
             return [place, row("database", True, "none yet; the first tmo-enqueue makes it")]
-        wrong = "; ".join(one["reason"] for one in db.check() if one["kind"] != "space")
+        wrong = "; ".join(one["reason"] for one in upkeep.check(db) if one["kind"] != "space")
         found = row("database", not wrong, wrong or f"whole, schema {db.version()}", "restore a copy; see tmo-repair-db(1)")
         return [place, found, doctor.hosts(db.heartbeats(), store.host(), store.now())]
 
@@ -286,7 +287,7 @@ class Doctor:
     def clock(self) -> list[dict]:
         said = self.ask("timedatectl", "show", "-p", "NTPSynchronized", "--value") or ""
         db = self.db()
-        return [doctor.clock(said, db.newest_at() if db else None, store.now())]
+        return [doctor.clock(said, upkeep.newest_at(db) if db else None, store.now())]
 
     def logout(self) -> list[dict]:
         kill = self.ask("loginctl", "show", "-p", "KillUserProcesses", "--value") or ""

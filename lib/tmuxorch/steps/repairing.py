@@ -12,7 +12,7 @@ from .. import git, importing, repair
 from .. import project as projects
 from ..config import Config
 from ..errors import Error, Refused
-from ..store import Store, host, now, read
+from ..store import Store, host, now, read, repairs
 from .judging import BUSY, Judge
 from .look import Look
 from .panes import roles
@@ -44,7 +44,7 @@ class Repairer:
     def plan(self) -> list[dict]:
         """Everything that contradicts, each row once."""
         names = {pane["session_name"] for pane in self.look.panes}
-        rows = self.db.suspects(names, self.owned)
+        rows = repairs.suspects(self.db, names, self.owned)
         found: list[dict | None] = [*self.twins(rows["twins"])]
         twins = {one["project_id"] for one in found if one}
         found += [self.of_project(row) for row in (*rows["failed"], *rows["running"]) if row["id"] not in twins]
@@ -108,9 +108,9 @@ class Repairer:
 
     def failed_facts(self, project: dict) -> dict:
         facts, number, directory = self.presence(project), project["id"], project["project_path"] or "/"
-        failure, neighbour = self.db.failure(number), self.db.neighbour(number)
+        failure, neighbour = repairs.failure(self.db, number), repairs.neighbour(self.db, number)
         # What was said before it was queued anew is not of this run.
-        done, marks = self.judge.done(project) if project["started_at"] else {}, self.db.marks(number)
+        done, marks = self.judge.done(project) if project["started_at"] else {}, repairs.marks(self.db, number)
         return {
             **facts,
             "failure": repair.failure_of(failure),
@@ -156,7 +156,7 @@ class Repairer:
                         told.add((one["kind"], one["project_id"]))
                         yield row(one, applied=False)
                     continue
-                backup = backup or self.db.backup()
+                backup = backup or repairs.backup(self.db)
                 done = self.carry_out(one, backup)
                 applied = applied or done
                 yield row(one, applied=done, backup=backup)
@@ -175,7 +175,7 @@ class Repairer:
                 return False
             one.update(again)
         try:
-            done = self.db.repair(one["change"], one["reason"], one["evidence"], backup)
+            done = repairs.carry_out(self.db, one["change"], one["reason"], one["evidence"], backup)
         except Refused as error:
             one["reason"] += f"; refused: {error}"
             return False
@@ -198,12 +198,12 @@ def undo(db: Store, path: str) -> Iterator[dict]:
     if old is None:
         raise Error(f"cannot find backup '{path}'")
     transitions = db.transitions()
-    for event in db.repairs(path):
+    for event in repairs.made_after(db, path):
         told = event["evidence"]
         before = old.row(told["table"], told["id"])
         dest, source = told["columns"].get("status", (None, None))
         way = repair.way(transitions, source, dest) if source else []
-        done = before is not None and way is not None and db.undo(event, before, way)
+        done = before is not None and way is not None and repairs.undo(db, event, before, way)
         reason = f"the repair in event {event['id']}: {event['why']}" if done else "it changed since"
         one = repair.finding("undo", {"id": None, "project_id": event["project_id"]}, source, dest, reason,
                              {key: told[key] for key in ("table", "id", "columns")})  # fmt: skip

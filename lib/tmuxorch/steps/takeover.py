@@ -13,10 +13,10 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import tzinfo
 
-from .. import agents, dbfile, delivery, importing, proc, tmux
+from .. import agents, delivery, importing, proc, tmux
 from ..config import Config
 from ..errors import Error
-from ..store import Store, host, now
+from ..store import Store, copies, host, imported, now
 from .look import Look
 
 ACTOR = "tmo-import"
@@ -51,8 +51,8 @@ class Taker:
 
     def run(self, path: str, adopt: bool) -> Iterator[dict]:
         """A row for each record, and for each session that was to be adopted."""
-        with dbfile.snapshot(path) as connection:
-            old = dbfile.Old(connection, path)
+        with copies.snapshot(path) as connection:
+            old = copies.Old(connection, path)
             tables = old.tables()
             if "state_transition" in tables:
                 raise Error(f"'{path}' is a database of tmuxorch itself")
@@ -71,7 +71,7 @@ class Taker:
 
     # -- projects
 
-    def projects(self, old: dbfile.Old) -> Iterator[dict]:
+    def projects(self, old: copies.Old) -> Iterator[dict]:
         old.group(self.places(old))
         total, done = old.count("project_queue"), 0
         records = old.records("project_queue")
@@ -80,18 +80,18 @@ class Taker:
             done += len(batch)
             self.progress(done, total)
 
-    def places(self, old: dbfile.Old) -> Iterator[tuple[int, str | None, str | None, int]]:
+    def places(self, old: copies.Old) -> Iterator[tuple[int, str | None, str | None, int]]:
         for number, record in old.records("project_queue"):
             place = importing.place(record, self.live)
             spec, path = importing.text(record.get("spec_path")), importing.text(record.get("project_path"))
             same = place["open"] and not importing.placeholder(spec)
             yield number, place["session"], f"{real(spec)}\n{real(path)}" if same else None, place["rank"]
 
-    def batch(self, old: dbfile.Old, batch: list[tuple[int, dict]]) -> Iterator[dict]:
+    def batch(self, old: copies.Old, batch: list[tuple[int, dict]]) -> Iterator[dict]:
         keys = {number: importing.key("project_queue", record, number) for number, record in batch}
-        before = self.db.taken(keys.values()) if self.db else {}
+        before = imported.taken(self.db, keys.values()) if self.db else {}
         chosen = [self.project(old, number, record, keys[number]) for number, record in batch if keys[number] not in before]
-        numbers = self.db.take_projects(chosen) if self.db and not self.dry else [None] * len(chosen)
+        numbers = imported.take_projects(self.db, chosen) if self.db and not self.dry else [None] * len(chosen)
         self.planned += [{**one["values"], "id": None, "run": None, "raw": one["record"]["raw"]} for one in chosen
                          if self.dry and one["values"]["session_name"] in self.live]  # fmt: skip
         self.taken += sum(number is not None for number in numbers)
@@ -102,7 +102,7 @@ class Taker:
             else:
                 yield self.known_row(record, number, before[keys[number]])
 
-    def project(self, old: dbfile.Old, number: int, record: dict, key: str) -> dict:
+    def project(self, old: copies.Old, number: int, record: dict, key: str) -> dict:
         """A record as `Store.take_projects` takes it."""
         files: dict = next((self.files[name] for name in importing.sessions(record) if name in self.files), {})
         of, by = old.first_of(number)
@@ -167,7 +167,7 @@ class Taker:
         if not self.look:
             raise self.silence
         self.look.need_server()
-        for project in [*(self.db.named(self.live) if self.db else []), *self.planned]:
+        for project in [*(imported.named(self.db, self.live) if self.db else []), *self.planned]:
             name = project["session_name"]
             panes = [pane for pane in self.look.panes if pane["session_name"] == name]
             yield self.adopt_session(self.look, project, name, panes)
@@ -223,7 +223,7 @@ class Taker:
 
     # -- check-ins
 
-    def checkins(self, old: dbfile.Old, table: str) -> Iterator[dict]:
+    def checkins(self, old: copies.Old, table: str) -> Iterator[dict]:
         """Of each role's check-ins the newest that makes sense; of the messages all that do."""
         newest: dict[tuple, int] = {}
         for number, record in old.records(table) if KINDS[table] == "task" else ():
@@ -234,10 +234,10 @@ class Taker:
             found = importing.checkin(table, record, self.zone, now())
             yield self.checkin(old, table, number, record, found, newest.get(self.addressee(found), number))
 
-    def checkin(self, old: dbfile.Old, table: str, number: int, record: dict, found: dict, newest: int) -> dict:
+    def checkin(self, old: copies.Old, table: str, number: int, record: dict, found: dict, newest: int) -> dict:
         kind, key = KINDS[table], importing.key(table, record, number)
         told = {"old_id": number, "table": table, "session_name": found["session"]}
-        if self.db and (taken := self.db.taken([key]).get(key)):
+        if self.db and (taken := imported.taken(self.db, [key]).get(key)):
             return result(kind, "left", "it was taken over before", **told, project_id=taken["project_id"])
         if senseless := self.senseless(found):
             return result(kind, "left", senseless, **told, project_id=None)
@@ -252,7 +252,7 @@ class Taker:
         }  # fmt: skip
         entry = {"key": key, "kind": kind, "old_id": number, "project_id": project, "source": old.path, "imported_at": at,
                  "raw": importing.kept(record)}  # fmt: skip
-        if self.db and not self.dry and not self.db.take_message(message, entry):
+        if self.db and not self.dry and not imported.take_message(self.db, message, entry):
             return result(kind, "left", "it was taken over before", **told, project_id=project)
         self.taken += not self.dry
         notes = ["once: what repeats is a line of cron"] if found["repeats"] else []

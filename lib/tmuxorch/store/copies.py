@@ -1,7 +1,4 @@
-"""Database files as such: copies of files that are not ours to write, and what can be read of a damaged one.
-
-The other half of `store`, the only other module that knows SQLite.
-"""
+"""Database files as such: copies of files that are not ours to write, and what can be read of a damaged one."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 
-from . import store
-from .errors import Error
-from .store import errors
+from ..errors import Error
+from . import write
+from .file import BUSY_S, blueprint, errors, queue, uri
 
 SIDES = ("-wal", "-journal")  # what belongs to a database file and holds data
 GAPS = 10000  # unreadable stretches of a table after which the rest is given up
@@ -62,9 +59,9 @@ def by_sqlite(path: str, target: str) -> None:
     """SQLite's own backup. A database that nobody has open is read as it lies there: a reader that takes part in a WAL
     would make files beside it."""
     how = "mode=ro" if any(os.path.exists(path + side) for side in SIDES) else "mode=ro&immutable=1"
-    source = sqlite3.connect(store.uri(path, how), uri=True, timeout=store.BUSY_S)
+    source = sqlite3.connect(uri(path, how), uri=True, timeout=BUSY_S)
     with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
-        end = time.monotonic() + store.BUSY_S
+        end = time.monotonic() + BUSY_S
 
         def patience(*_: int) -> None:
             if time.monotonic() > end:  # of itself it tries for ever
@@ -198,7 +195,7 @@ def fresh(path: str, tables: list[tuple[str, str, str]], ours: bool) -> sqlite3.
     """An empty database for what is recovered: of our newest schema, without its triggers (they would write events), or
     with the tables that the old one says it has."""
     if ours:
-        connection = store.write(path).connection
+        connection = write(path).connection
         for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {quoted(name)}")
         connection.execute("PRAGMA foreign_keys = OFF")
@@ -211,7 +208,7 @@ def fresh(path: str, tables: list[tuple[str, str, str]], ours: bool) -> sqlite3.
 def later(new: sqlite3.Connection, tables: list[tuple[str, str, str]], ours: bool) -> None:
     """What was kept back while rows were moved."""
     if ours:
-        make(new, [sql for kind, _, sql in store.blueprint() if kind == "trigger"])
+        make(new, [sql for kind, _, sql in blueprint() if kind == "trigger"])
     else:
         make(new, [sql for kind, _, sql in tables if kind != "table"])
 
@@ -334,7 +331,7 @@ def place(part: str, target: str) -> None:
 def swap(path: str, recovered: str) -> str:
     """Put the recovered file in the damaged one's place; where the damaged one is now, with its companions."""
     aside = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
-    with errors(path), store.queue(path):
+    with errors(path), queue(path):
         for side in ("-wal", "-shm", "-journal", ""):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(path + side, aside + side)
