@@ -91,3 +91,14 @@ completed_by_cron() {
     "$ROOT/cron/tmo-cron-watch" | tmo-fmt | tail -1 >"$W/line"
     grep -q 'developer .* idle' "$W/line"
 }
+
+@test 'a part of the watch that fails is its status' {
+    idle_agent
+    tmo-crontab >"$W/crontab"
+    want 0 as_cron watch
+    setting tmux_timeout_s 0.5
+    stop_server
+    want 0 as_cron watch # busy is no trouble
+    go_on_server
+    [ "$(sql "SELECT status FROM heartbeat WHERE name = 'watch'")" -eq 75 ]
+}

@@ -120,3 +120,27 @@ completed_by_cron() {
     [ -z "$(find "$W/state" -type f ! -perm 600)" ] || fail "$(ls -lR "$W/state")"
     [ "$(find "$W/state" -type f | wc -l)" -gt 3 ]
 }
+
+# broken LINE: two agents, the second of them killed; the transcript of the first gets a line that is not as it should be.
+# The watch goes on for both.
+broken() {
+    idle_agent one
+    idle_agent two
+    echo "$1" >>"$(echo "$TMO_STUB_HOME"/projects/*one/*.jsonl)"
+    kill -9 "$(pid_of 2/developer)"
+    minutes_until $LONG back
+    [ "$(sql "SELECT count(*) FROM agent_health WHERE last_health_check_at IS NULL")" -eq 0 ]
+}
+
+back() { [ "$(tmo-log -p 2 -k launch | jq -r 'select(.actor == "tmo-recover") | 1' | wc -l)" -ge 1 ]; }
+
+@test 'half a character in an error text stops nobody' {
+    broken '{"type":"assistant","isApiErrorMessage":true,"apiErrorStatus":500,"error":"server_error","message":{"role":"assistant","content":[{"type":"text","text":"API Error: 500 cut \ud83d"}]},"timestamp":"2100-01-01T00:00:00Z"}'
+    minutes_until $LONG tried_again
+}
+
+tried_again() { tmo-log -p 1 -k recovery | grep -q 'api_error (API Error: 500 cut ?)'; }
+
+@test 'a transcript line that is nested without end stops nobody' {
+    broken "$(python3 -c 'print("{\"type\":\"user\",\"toolUseResult\":" + "[" * 3000 + "]" * 3000 + "}")')"
+}

@@ -32,9 +32,12 @@ def registry(profile: dict, home: str, process: dict) -> dict | None:
             entry = json.loads(file.read())
         if str(entry.get("procStart", process["started"])) != process["started"]:
             return None
-        return {"status": entry["status"], "waiting_for": entry.get("waitingFor"),
-                "conversation_id": entry.get("sessionId"), "at": entry.get("statusUpdatedAt", 0) / 1000}  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        words = {key: entry.get(key) for key in ("status", "waitingFor", "sessionId")}
+        if not isinstance(words["status"], str) or not all(isinstance(word, str | None) for word in words.values()):
+            return None
+        return {"status": words["status"], "waiting_for": words["waitingFor"],
+                "conversation_id": words["sessionId"], "at": entry.get("statusUpdatedAt", 0) / 1000}  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -150,7 +153,7 @@ def read_record(line: bytes) -> dict | None:
         raw = json.loads(line)
         record = read_event(raw["payload"]) if raw["type"] == "event_msg" else read_message(raw, raw["type"])
         return record and {**record, "at": when(raw)}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

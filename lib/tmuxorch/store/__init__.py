@@ -140,9 +140,8 @@ class Store:
 
     def note(self, kind: str, name: str, actor: str, evidence: object = None, **columns: object) -> int:
         """Append one event inside the caller's transaction; its id."""
-        values = {"at": now(), "kind": kind, "name": name, "actor": actor, **columns}
-        values["evidence"] = None if evidence is None else json.dumps(evidence, ensure_ascii=False)
-        return self.insert("event", values)
+        values = {"at": now(), "kind": kind, "name": name, "actor": actor, **columns, "evidence": encode(evidence)}
+        return self.insert("event", {column: whole(value) for column, value in values.items()})
 
     def events(
         self, project_id: int | None = None, since: float = 0, after: int = 0, kind: str | None = None, limit: int = -1
@@ -197,8 +196,7 @@ class Store:
         What is to recover gets all its rounds and attempts again: it would fail again by those that it has used."""
         if event == "recover":
             columns = {"rework_count": 0, **columns}
-        values = {"actor": actor, "why": why, **columns}
-        values["evidence"] = None if evidence is None else json.dumps(evidence, ensure_ascii=False)
+        values = {"actor": actor, "why": whole(why), **columns, "evidence": encode(evidence)}
         changes = "".join(f", {column} = ?" for column in values)
         same = "".join(f" AND {column} IS ?" for column in where or {})
         with self.transaction():
@@ -293,7 +291,7 @@ class Store:
         """Write what one sweep saw, in one transaction: (the agent's row as the sweep read it, columns) each. An agent
         that was launched anew since was not seen."""
         changes = ", ".join(f"{column} = ?" for column in looks[0][1])
-        rows = [[*values.values(), agent["id"], agent["run"]] for agent, values in looks]
+        rows = [[*map(whole, values.values()), agent["id"], agent["run"]] for agent, values in looks]
         with self.transaction(), errors(self.path):
             self.connection.executemany(f"UPDATE agent_health SET {changes} WHERE id = ? AND run IS ?", rows)
 
@@ -370,6 +368,15 @@ class Store:
             """SELECT count(*) AS n FROM event
                WHERE project_id = ? AND kind = 'launch' AND role = ? AND actor = ? AND at >= ? AND at <= ?""",
             (project_id, role, actor, since, now()),
+        )
+        return row["n"] if row else 0
+
+    def count_recoveries(self, project_id: int, since: float) -> int:
+        """How often recovery acted on a project's agents since then."""
+        row = self.one(
+            """SELECT count(*) AS n FROM event WHERE project_id = ? AND kind = 'recovery' AND at >= ?
+               AND dest IN ('done', 'failed')""",
+            (project_id, since),
         )
         return row["n"] if row else 0
 
@@ -618,6 +625,16 @@ class Store:
 def now() -> float:
     """The clock, to the millisecond, as it is stored."""
     return round(time.time(), 3)
+
+
+def whole(value: object) -> object:
+    """A value with `?` for what is no UTF-8 (half a character of a name that was cut off): what we saw of others, never
+    what has to be found again."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def encode(evidence: object) -> str | None:
+    return None if evidence is None else json.dumps(evidence, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def decode(text: str | None) -> dict | None:
