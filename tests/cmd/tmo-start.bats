@@ -297,3 +297,37 @@ signal.pause()' "$W/state/locks/$(tr -c '[:alnum:]\n' _ <<<"$TMO_SOCKET")-1.lock
 }
 
 started() { tmo-start >/dev/null || true; status_is 1 processing; }
+
+@test 'a hold that is set while logins are checked stops the launch' {
+    mkdir "$W/bin"
+    printf '#!/bin/sh\ncase "$1" in auth) : >%s/asked; until test -e %s/go; do sleep 0.05; done;; esac\nexec %s "$@"\n' "$W" "$W" "$BIN/tmo-stub-agent" >"$W/bin/tmo-stub-agent"
+    chmod +x "$W/bin/tmo-stub-agent"
+    project shop
+    enqueue shop
+    PATH=$W/bin:$PATH background tmo-start >"$W/start"
+    eventually $LONG test -e "$W/asked"
+    want 0 tmo-hold -w 'stop all' all
+    touch "$W/go"
+    wait "${JOBS[-1]}" || true
+    status_is 1 setting_up
+    want 0 tmo-log -k launch
+    nothing
+    want 0 tmo-hold -r all
+    want 0 tmo-start
+    status_is 1 processing
+}
+
+@test 'what a start lacks beside the login is waited for, and holds no agent that runs' {
+    setting auth_max_age_s 0
+    setting agents.stub.skip_permissions true
+    project shop
+    enqueue shop
+    want 75 tmo-start
+    says tmo-start IS_SANDBOX
+    want 75 tmo-start
+    silent
+    want 0 tmo-hold
+    nothing
+    IS_SANDBOX=1 want 0 tmo-start
+    status_is 1 processing
+}

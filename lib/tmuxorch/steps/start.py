@@ -137,7 +137,12 @@ class Starter:
         blocking = [name for name in auth["missing"] if name != trust]
         if blocking:
             why = f"{project['agent']} lacks {', '.join(blocking)}: {auth['mend']}"
-            if self.db.set_hold(f"agent/{project['agent']}", "login", ACTOR, why):
+            login = {"login", "installed"} & set(blocking)  # what else a start needs is no trouble of agents that run
+            if (
+                self.db.set_hold(f"agent/{project['agent']}", "login", ACTOR, why)
+                if login
+                else project["error_message"] != why
+            ):
                 self.troubles.append(f"project {project['id']} waits: {why}")
             return self.waits(project, why)
         if auth["trusted"] is False and self.config["trust"] == "required":
@@ -168,7 +173,7 @@ class Starter:
         launched = []
         for project in ready:
             try:
-                if self.ours(project):
+                if self.ours(project) and not projects.held(project, self.db.holds(now())):  # one set a moment ago
                     self.launcher.start(project)
                     launched.append(project)
             except Later:
@@ -206,6 +211,8 @@ class Starter:
         waiting = []
         for role, health in healths.items():
             message = self.launcher.brief(project, role)
+            if message["state"] in ("expired", "refused"):
+                raise Error(f"the {role}'s briefing was not delivered: {message['reason']}")
             if message["state"] not in ("queued", "held", "typing"):
                 continue
             if health["state"] in ("shell", "dead", "missing") and message["state"] != "typing":
