@@ -109,3 +109,14 @@ END
     jq -nc --arg w "$W" '{agent: "odd", directory: "\($w)/here"}, {agent: "odd", directory: "\($w)/home"}' | want 0 tmo-authcheck --probe -
     [ "$(wc -l <"$W/answer.calls")" -eq 1 ] # one call an agent
 }
+
+@test 'rows: an agent that does not answer is asked once a run, not in every directory' {
+    mkdir "$W/bin"
+    printf '#!/bin/sh\ncase "$1" in auth) echo >>%s/asked; exec sleep 1000;; esac\nexec %s "$@"\n' "$W" "$BIN/tmo-stub-agent" >"$W/bin/tmo-stub-agent"
+    chmod +x "$W/bin/tmo-stub-agent"
+    mkdir "$W/a" "$W/b" "$W/c"
+    for name in a b c; do echo "{\"agent\": \"stub\", \"directory\": \"$W/$name\"}"; done >"$W/rows"
+    PATH=$W/bin:$PATH want 0 tmo-authcheck - <"$W/rows"
+    out 'length == 3 and all(.auth.logged_in == null and (.auth.error | contains("15 s")))'
+    [ "$(wc -l <"$W/asked")" -eq 1 ]
+}

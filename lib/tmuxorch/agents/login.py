@@ -25,16 +25,18 @@ def facts(profile: dict, directory: str, environ: dict, home: str, timeout: floa
     status   what its own login check said: {"rc", "value" (JSON) or "text"}, {"timeout": seconds}, None when not asked
     config   its config file, {} when there is none yet, None when it cannot be read
     credential  fingerprint of what would change with a new login
+    mute     it did not answer in time
     """
     login = profile["login"]
     program = shutil.which(profile["command"][0], path=environ.get("PATH"))
     config = read_config(config_path(profile, environ, home))
     found: dict = {"program": program, "version": None, "status": None, "legacy": False, "config": config,
-                   "credential": fingerprint(profile, home), "root": os.getuid() == 0}  # fmt: skip
+                   "credential": fingerprint(profile, home), "root": os.getuid() == 0, "mute": False}  # fmt: skip
     if not program:
         return found
     command = [program, *profile["command"][1:]]
     said = ask([*command, "--version"], directory, environ, timeout)
+    found["mute"] = "timeout" in said
     found["version"] = version = number(said.get("text", ""))
     words = None
     if parts(version) >= login.get("status_since", []):
@@ -43,6 +45,7 @@ def facts(profile: dict, directory: str, environ: dict, home: str, timeout: floa
         words, found["legacy"] = login["legacy"], True
     if words:
         found["status"] = understood(login, ask([*command, *words], directory, environ, timeout))
+        found["mute"] = "timeout" in found["status"]
     return found
 
 

@@ -20,6 +20,7 @@ class Logins:
     ) -> None:
         self.config, self.db, self.fresh, self.probe, self.timeout = config, db, fresh, probe, timeout
         self.probes: dict[str, dict | None] = {}
+        self.mute: dict[str, dict] = {}  # the facts of agents that did not answer in this run: they are not asked again
         self.server_environment: dict[str, str] | None = None
 
     def check(self, agent: str, directory: str) -> dict:
@@ -33,7 +34,10 @@ class Logins:
         if kept and kept["credential"] == login.fingerprint(profile, home):
             facts = {**kept, "config": login.read_config(login.config_path(profile, environ, home))}
         else:
-            facts = {**login.facts(profile, directory, environ, home, self.timeout), "checked_at": now()}
+            found = self.mute.get(agent) or login.facts(profile, directory, environ, home, self.timeout)
+            if found["mute"]:
+                self.mute[agent] = found
+            facts = {**found, "checked_at": now()}
             if self.db:
                 self.db.save_auth_check(agent, directory, {**facts, "config": None})
         trusted = login.trusted(profile, facts["config"], directory)
