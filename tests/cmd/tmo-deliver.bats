@@ -111,3 +111,30 @@ held_back() { tmo-deliver | jq -es 'map([.state, .reason]) == [$ARGS.positional]
     out '.[0] | .key == "orphan" and .state == "submitted"'
     [ "$(taken 'half done')" -eq 1 ]
 }
+
+@test 'the time of a hold does not count into the age of a message' {
+    idle_agent
+    want 0 tmo-send -q -k held 1/developer 'after the limit'
+    sql "UPDATE message SET due_at = due_at - 10000, created_at = created_at - 10000, expires_at = 2000 + due_at - 10000"
+    sql "INSERT INTO hold (name, cause, actor, since_at, released_at) SELECT 'agent/stub', 'limit', 'x', due_at, due_at + 9000 FROM message WHERE key = 'held'"
+    want 0 tmo-deliver
+    out '.[0].state == "submitted"'
+    want 0 tmo-send -q -k old 1/developer 'too late'
+    sql "UPDATE message SET due_at = due_at - 20000, expires_at = due_at - 18000 WHERE key = 'old'"
+    want 0 tmo-deliver
+    out '.[0].state == "expired"'
+}
+
+@test 'a message that waited behind a /clear was taken up in the new conversation' {
+    running shop 'work 3' 'say first'
+    eventually $LONG state_is 1/developer working
+    want 0 tmo-send --command -t 5 1/developer /clear
+    want 0 tmo-send -t 5 1/developer 'paint the door red'
+    out '.[0].state == "accepted"'
+    eventually $LONG painted
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-deliver
+    [ "$(sql "SELECT state FROM message WHERE text GLOB 'paint*'")" = submitted ]
+}
+
+painted() { [ "$(taken 'paint the door red')" -ge 1 ]; }

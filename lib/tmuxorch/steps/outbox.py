@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
-from .. import agents, delivery, recovery
+from .. import agents, delivery, grace, recovery
 from .. import project as projects
 from ..config import Config
 from ..errors import LATER, NO, OK, Error, Later
@@ -140,11 +140,11 @@ def bring_due(config: Config, db: Store, sender: Sender, wait_s: float) -> Itera
 def bring(config: Config, db: Store, sender: Sender, message: dict, wait_s: float) -> dict:
     """One due message: expired, held, or tried."""
     at = now()
-    if at >= message["expires_at"]:
+    project = db.project(message["project_id"]) if message["project_id"] else None
+    if at >= message["expires_at"] + held_s(db, message, project, at):
         return sender.close(message, "expired", f"not delivered within {config['message_max_age_s']:.0f} s")
     if message["attempts"] >= config["message_max_attempts"]:
         return sender.close(message, "expired", f"not delivered in {message['attempts']} attempts")
-    project = db.project(message["project_id"]) if message["project_id"] else None
     if project and project["status"] in ("completed", "failed", "cancelled"):
         return sender.close(message, "expired", f"the project is {project['status']}")
     if hold := hold_of(config, db, message, at):
@@ -152,6 +152,13 @@ def bring(config: Config, db: Store, sender: Sender, message: dict, wait_s: floa
     if not in_rollout(config, message):
         return {**message, "reason": "planned"}
     return sender.attempt(message, wait_s, keep=project is not None)
+
+
+def held_s(db: Store, message: dict, project: dict | None, at: float) -> float:
+    """How long holds have kept a message of a project that is past its time: that does not count."""
+    if not project or at < message["expires_at"]:
+        return 0.0
+    return grace.held_s([hold for hold in db.all_holds() if projects.held(project, [hold])], message["due_at"], at)
 
 
 def hold_of(config: Config, db: Store, message: dict, at: float) -> dict | None:
