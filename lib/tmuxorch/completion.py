@@ -22,6 +22,7 @@ def judge(project: dict, evidence: dict) -> dict:
       exhausted recovery has given up on every agent that did not say so
       held      a hold is in force
       expired   its grace is over
+      nursed    how often recovery acted on its agents since then
     """
     status = project["status"]
     if status in ("completed", "failed", "cancelled"):
@@ -48,6 +49,16 @@ def judge(project: dict, evidence: dict) -> dict:
     if evidence["expired"] and not evidence["moving"] and not evidence["exhausted"]:
         return result("unknown", ["its grace is over, recovery is not"])
     return result("working", missing)
+
+
+def call(project: dict, verdict: dict, evidence: dict, settings: dict) -> str | None:
+    """Why a person is to be called to a project as a whole, None when nobody is: it is stalled, or goes on past its grace
+    only because it is nudged or brought back again and again."""
+    if verdict["verdict"] == "unknown" and stalled(project, evidence):
+        return "; ".join(verdict["reasons"])
+    if evidence.get("nursed", 0) >= settings["nudges"] and not evidence["held"]:
+        return f"its grace is over, and it was helped {evidence['nursed']} times since"
+    return None
 
 
 def stalled(project: dict, evidence: dict) -> bool:
@@ -90,6 +101,8 @@ def objections(project: dict, evidence: dict) -> list[str]:
     more = (evidence["dirty"] or 0) - (project["base_dirty"] or 0)
     if more > 0 and not evidence["told"]:
         found.append(f"the work tree holds {more} uncommitted files more than at the start")
+    if evidence["dirty"] is None and project["base_dirty"] is not None:
+        found.append("git does not tell about its work tree")
     if evidence["running"] and not evidence["told"]:
         ones = [f"{', '.join(names)} (of the {role})" for role, names in evidence["running"].items()]
         found.append(f"still running: {'; '.join(ones)}")
@@ -100,6 +113,15 @@ def objections(project: dict, evidence: dict) -> list[str]:
     if evidence["asking"]:
         found.append("asks for an answer: " + ", ".join(evidence["asking"]))
     return found
+
+
+def taken_up(messages: int, states: dict[str, str]) -> str | None:
+    """What came up for a project's agents while its verify command ran, None when nothing did: messages that are on their
+    way, or agents at work ({role: state}; one whose state cannot be told is none)."""
+    if messages:
+        return f"{messages} messages are still on their way"
+    busy = [role for role, state in states.items() if state in ("working", "starting")]
+    return f"at work again: {', '.join(busy)}" if busy else None
 
 
 def support(evidence: dict) -> list[str]:

@@ -11,6 +11,7 @@ DEFAULTS: dict[str, object] = {
     "agent": "claude",
     "roles": ["developer"],
     "max_running": 4,
+    "max_verifying": 1,  # verify commands at once: those of two projects may want the same port or database
     "max_retries": 1,
     "max_rework": 3,
     "trust": "given",  # or "required": the person trusts each directory by hand

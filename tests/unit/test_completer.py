@@ -5,6 +5,7 @@ import os
 
 import pytest
 from tmuxorch import config, shell, store
+from tmuxorch.errors import Error
 from tmuxorch.steps.complete import Completer
 
 
@@ -34,6 +35,11 @@ def test_what_the_machine_lacks_costs_no_round_of_rework(number, status, rounds,
     completer.add({"project_id": 1})
     project = completer.db.project(1)
     assert (project["status"], project["rework_count"]) == (status, rounds)
+
+
+def test_what_cannot_be_judged_is_an_error_and_stops_no_other_project(completer, monkeypatch):
+    monkeypatch.setattr(completer.judge, "completion", lambda project: (_ for _ in ()).throw(Error("odd")))
+    assert completer.add({"project_id": 1}) == {"project_id": 1, "completion": None, "error": "odd"}
 
 
 def test_a_process_that_cannot_be_started_stops_no_other_project(completer):

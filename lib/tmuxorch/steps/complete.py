@@ -6,22 +6,26 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .. import completion, shell
 from .. import project as projects
 from ..agents import traces
 from ..config import Config
-from ..errors import Later
+from ..errors import Error, Later
 from ..store import Store, now
-from ..waiting import locked
+from ..waiting import locked, until
 from .judging import MARKED, Judge, markers
 from .send import commit_own
 
 ACTOR = "tmo-complete"
+SAME = ("status", "status_at", "run")  # what a verdict rests on: whatever moved the project since makes it an old one
 CANNOT = 126  # a shell's status for what it cannot run
 SCARCE = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}  # nobody's work is to blame
 LOCK_S = 0.2
+TRY_S = 0.02
+TURN_S = 20.0  # so long a verify command waits for others to end; then the next run tries it again
+POLL_S = 0.2
 
 
 class Completer:
@@ -38,8 +42,13 @@ class Completer:
         project, error = self.judge.project(row)
         if not project:
             return {**row, "completion": None, **({"error": error} if error else {})}
-        if project["id"] not in self.verdicts:
-            self.verdicts[project["id"]] = self.complete(project)
+        try:
+            if project["id"] not in self.verdicts:
+                self.verdicts[project["id"]] = self.complete(project)
+        except Later:
+            raise
+        except Error as one:  # the other projects are seen to
+            return {**row, "completion": None, "error": str(one)}
         return {**row, "completion": self.verdicts[project["id"]]}
 
     def complete(self, project: dict) -> dict:
@@ -50,16 +59,17 @@ class Completer:
         if not acts:
             return verdict
         if project["status"] == "processing":
+            why = "; ".join(verdict["reasons"])
             if verdict["verdict"] == "completing":
-                if not self.db.move(project["id"], "work_complete", ACTOR, "; ".join(verdict["reasons"]), evidence):
+                if not self.db.move(project["id"], "work_complete", ACTOR, why, evidence, where=same(project)):
                     return verdict
                 project = self.db.project(project["id"]) or project
             elif verdict["verdict"] == "failed":
-                self.db.move(project["id"], "error", ACTOR, "; ".join(verdict["reasons"]), evidence)
+                self.db.move(project["id"], "error", ACTOR, why, evidence, where=same(project))
             elif evidence["done"] and self.tell(project, verdict["reasons"][1:]):
                 return verdict  # it may answer
-            elif verdict["verdict"] == "unknown" and completion.stalled(project, evidence):
-                self.db.call_person_to(project, ACTOR, "; ".join(verdict["reasons"]))
+            elif call := completion.call(project, verdict, evidence, self.config) or self.judge.blind(project):
+                self.db.call_person_to(project, ACTOR, call)
         return self.finish(project, verdict) if project["status"] == "completing" else verdict
 
     def take_marker(self, project: dict) -> None:
@@ -98,12 +108,14 @@ class Completer:
     def finish(self, project: dict, verdict: dict) -> dict:
         """Move a project in `completing` on: at once, or by its verify command, unless another process runs it."""
         if not project["verify_command"]:
-            self.db.move(project["id"], "finalize", ACTOR, "; ".join(verdict["reasons"]))
+            self.db.move(project["id"], "finalize", ACTOR, "; ".join(verdict["reasons"]), where=same(project))
             return {**verdict, "verdict": "completed", "verified": None}
         with contextlib.ExitStack() as stack:
             path = self.config.lock(f"verify-{project['id']}")
             try:
                 stack.enter_context(locked(path, LOCK_S, "its verify command is running"))
+                if not self.elsewhere:
+                    stack.enter_context(self.turn())
             except Later as error:
                 return with_reason(verdict, str(error))
             if not self.wanted(project):
@@ -116,13 +128,28 @@ class Completer:
             return with_reason(verdict, f"its verify command could not be started: {error.strerror}")
         return with_reason(verdict, "its verify command was started")
 
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """One of the `max_verifying` places for verify commands; Later while others have them all."""
+        with contextlib.ExitStack() as stack:
+
+            def taken(number: int) -> bool:
+                with contextlib.suppress(Later):
+                    stack.enter_context(locked(self.config.lock(f"verifying-{number}"), TRY_S, "taken"))
+                    return True
+                return False
+
+            if not until(lambda: any(map(taken, range(max(1, self.config["max_verifying"])))), TURN_S, POLL_S):
+                raise Later("other verify commands are running")
+            yield
+
     def wanted(self, project: dict) -> bool:
         """Whether a project still is where it was, as far as can be told."""
         try:
             fresh = self.db.project(project["id"]) or {}
         except Later:
             return True
-        return all(fresh.get(key) == project[key] for key in ("status", "run", "rework_count"))
+        return all(fresh.get(key) == project[key] for key in SAME)
 
     def verify(self, project: dict, verdict: dict) -> dict:
         """Run the verify command, and move the project by its status."""
@@ -137,16 +164,21 @@ class Completer:
         event, why = completion.after_verify(project, status, self.config["max_rework"])
         evidence = {"command": command, "status": status, "output": output}
         text = f"The check of project {project['id']} did not pass: {why}. The command: {command}\n\n{output}"
-        same = {key: project[key] for key in ("run", "rework_count")}
-        more = {"rework_count": project["rework_count"] + 1} if event == "rework" else {}
+        if event == "finalize" and (busy := completion.taken_up(*Judge(self.config, self.db, now()).since_done(project))):
+            event, why = "rework", f"{why}, but {busy}: there is more to do"  # it has to say again that it is done
+        more = {"rework_count": project["rework_count"] + 1} if event == "rework" and status != 0 else {}
         with self.db.transaction():
-            moved = self.db.move(project["id"], event, ACTOR, why, evidence, where=same, **more)
-            if moved and event == "rework":
+            moved = self.db.move(project["id"], event, ACTOR, why, evidence, where=same(project), **more)
+            if moved and more:
                 self.send(project, f"rework/{project['id']}/{project['run']}/{self.db.given(project['id'])['id']}", text)
         if not moved:
             return with_reason({**verdict, "verdict": "unknown"}, "the project was moved while its verify command ran")
         verdicts = {"finalize": "completed", "rework": "working", "error": "failed"}
         return {**with_reason(verdict, why), "verdict": verdicts[event], "verified": status == 0}
+
+
+def same(project: dict) -> dict:
+    return {key: project[key] for key in SAME}
 
 
 def with_reason(verdict: dict, why: str) -> dict:

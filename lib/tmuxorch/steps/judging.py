@@ -14,7 +14,7 @@ from ..agents import traces
 from ..config import Config
 from ..health import ALIVE
 from ..proc import began_at
-from ..store import Store
+from ..store import OPEN_MESSAGE, Store
 from .look import Look
 from .panes import roles
 
@@ -80,22 +80,44 @@ class Judge:
         }
         if completion.plain(project, evidence):
             return evidence
-        rows = [self.look.of({"project_id": number, "role": role}) or {} for role in roles(project)]
-        states = dict(zip(roles(project), self.look.judge(rows), strict=True))
+        states = self.states(project)
         pending = [role for role in states if role in agents and role not in done]
         return {
             **evidence,
             "commits": git.commits(directory, project["base_commit"]),
             "dirty": git.dirty(directory),
             "told": self.told(project),
-            "open": len(self.db.messages(("queued", "typing", "accepted", "held"), number)),
+            "open": self.open(number),
             "running": {role: names for role in states if (names := self.sub_tasks(number, role))},
             "busy": [role for role, health in states.items() if health["state"] in BUSY],
             "unclear": [role for role, health in states.items() if self.unclear(health)],
             "asking": [role for role, health in states.items() if health["state"] == "dialog"],
             "moving": [role for role, health in states.items() if self.moves(health)],
             "exhausted": bool(pending) and all(agents[role]["needs_human"] for role in pending),
+            "nursed": self.db.count_recoveries(number, over["deadline_at"]) if over and over["expired"] else 0,
         }
+
+    def states(self, project: dict) -> dict[str, dict]:
+        """{role: health} of a project's agents."""
+        rows = [self.look.of({"project_id": project["id"], "role": role}) or {} for role in roles(project)]
+        return dict(zip(roles(project), self.look.judge(rows), strict=True))
+
+    def open(self, number: int) -> int:
+        """How many messages are still on their way to a project's agents."""
+        assert self.db
+        return len(self.db.messages(OPEN_MESSAGE, number))
+
+    def since_done(self, project: dict) -> tuple[int, dict[str, str]]:
+        """What came up since a project was done (`completion.taken_up`)."""
+        return self.open(project["id"]), {role: health["state"] for role, health in self.states(project).items()}
+
+    def blind(self, project: dict) -> str | None:
+        """Why nobody can look at a project's agents, when that has been so for long; None when somebody can."""
+        assert self.db
+        looks = [agent["last_health_check_at"] or self.now for agent in self.db.agents([project["id"]])]
+        if not looks or self.now - max(looks) < self.config["active_s"] or self.look.server != "silent":
+            return None
+        return f"tmux has not answered for {self.now - max(looks):.0f} s"
 
     @functools.cached_property
     def look(self) -> Look:
