@@ -119,4 +119,5 @@ END
     PATH=$W/bin:$PATH want 0 tmo-authcheck - <"$W/rows"
     out 'length == 3 and all(.auth.logged_in == null and (.auth.error | contains("15 s")))'
     [ "$(wc -l <"$W/asked")" -eq 1 ]
+    [ "$(sql 'SELECT directory FROM auth_check')" = "$W/a" ] # the next run asks in another one
 }

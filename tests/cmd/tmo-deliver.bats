@@ -134,7 +134,7 @@ held_back() { tmo-deliver | jq -es 'map([.state, .reason]) == [$ARGS.positional]
     eventually $LONG painted
     eventually $LONG state_is 1/developer idle
     want 0 tmo-deliver
-    [ "$(sql "SELECT state FROM message WHERE text GLOB 'paint*'")" = submitted ]
+    [ "$(sql "SELECT state, taken_at IS NULL FROM message WHERE text GLOB 'paint*'")" = 'submitted|0' ]
 }
 
 painted() { [ "$(taken 'paint the door red')" -ge 1 ]; }

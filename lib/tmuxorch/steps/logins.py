@@ -34,11 +34,12 @@ class Logins:
         if kept and kept["credential"] == login.fingerprint(profile, home):
             facts = {**kept, "config": login.read_config(login.config_path(profile, environ, home))}
         else:
-            found = self.mute.get(agent) or login.facts(profile, directory, environ, home, self.timeout)
+            asked = agent not in self.mute
+            found = login.facts(profile, directory, environ, home, self.timeout) if asked else self.mute[agent]
             if found["mute"]:
                 self.mute[agent] = found
             facts = {**found, "checked_at": now()}
-            if self.db:
+            if self.db and asked:  # what was not asked here is asked in the next run: it may be the other directory's fault
                 self.db.save_auth_check(agent, directory, {**facts, "config": None})
         trusted = login.trusted(profile, facts["config"], directory)
         judged = auth.judge(profile, facts, trusted, environ, facts["checked_at"])

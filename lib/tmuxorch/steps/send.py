@@ -322,8 +322,8 @@ class Sender:
         records = [record for record in found if record["place"] not in others]
         if prompt := delivery.taken(records, message["text"]):
             return self.close(message, "submitted", None, "transcript", prompt["place"])
-        if facts and self.taken_elsewhere(message, facts["transcript"]):
-            return self.close(message, "submitted", None, "transcript")
+        if facts and (place := self.taken_elsewhere(message, facts["transcript"])) is not None:
+            return self.close(message, "submitted", None, "transcript", place)
         if alive and delivery.queued(records, message["text"]):
             return message if message["state"] == "accepted" else self.close(message, "accepted", None, "transcript")
         if alive and facts and message["state"] == "typing":
@@ -334,13 +334,17 @@ class Sender:
             return self.close(message, "unknown", "the agent ended, and it left no transcript to prove what it took up")
         return self.close(message, "queued", "the agent ended before it took the message up")
 
-    def taken_elsewhere(self, message: dict, path: str | None) -> bool:
-        """Whether the agent took a message up in another conversation, into which it went meanwhile: it waited behind a
-        `/clear`, say."""
+    def taken_elsewhere(self, message: dict, path: str | None) -> int | None:
+        """Where the agent took a message up in another conversation, into which it went meanwhile (it waited behind a
+        `/clear`, say); None when it did not. That is its transcript then."""
         if not path or path == message["transcript"] or not message["typed_at"]:
-            return False
-        younger = [record for record in traces.records(path) if (record["at"] or 0) >= message["typed_at"]]
-        return bool(delivery.taken(younger, message["text"]))
+            return None
+        others = self.db.taken_for_others({**message, "transcript": path})
+        younger = (one for one in traces.records(path) if (one["at"] or 0) >= message["typed_at"])
+        prompt = delivery.taken([one for one in younger if one["place"] not in others], message["text"])
+        if prompt:
+            self.db.update("message", {"key": message["key"]}, {"transcript": path})
+        return prompt["place"] if prompt else None
 
     def settle_alive(self, message: dict, facts: dict) -> dict:
         """The sender died, the agent lives: our text is still in the composer, or it never came there."""
