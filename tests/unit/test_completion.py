@@ -38,7 +38,7 @@ GIVEN_UP = {"expired": True, "exhausted": True}
         (evidence(done=DONE, asking=["developer"]), "working"),  # its turn is not over
         (evidence(done=DONE, running={"developer": ["sleep"]}), "working"),
         (evidence(done=DONE, running={"developer": ["sleep"]}, told=True), "completing"),
-        (evidence(done=DONE, dirty=None), "completing"),  # git cannot tell
+        (evidence(done=DONE, dirty=None), "working"),  # git cannot tell, and could at the start
         (evidence(done=DONE, commits=None), "completing"),
         # nobody answers what speaks against it: not for ever
         (evidence(done=DONE, open=1, expired=True), "unknown"),
@@ -181,3 +181,34 @@ def test_what_follows_from_the_verify_command(status, rework, event, words):
     found, why = completion.after_verify(project(status="completing", rework=rework), status, 3)
     assert found == event
     assert words in why
+
+
+def test_a_directory_in_which_git_never_told_anything_speaks_against_nothing():
+    assert completion.judge(project(base_dirty=None), evidence(done=DONE, dirty=None))["verdict"] == "completing"
+
+
+@pytest.mark.parametrize(
+    ("known", "called"),
+    [
+        ({"expired": True, "nursed": 3}, "its grace is over, and it was helped 3 times since"),
+        ({"expired": True, "nursed": 2}, None),
+        ({"expired": True, "nursed": 9, "held": True}, None),
+        ({}, None),
+    ],
+)
+def test_a_person_is_called_to_what_goes_on_by_help_alone(known, called):
+    verdict = {"verdict": "working", "reasons": []}
+    assert completion.call(project(), verdict, {"done": {}, "held": False, **known}, {"nudges": 3}) == called
+
+
+@pytest.mark.parametrize(
+    ("messages", "states", "found"),
+    [
+        (0, {"developer": "idle", "tester": "shell"}, None),
+        (0, {"developer": "unknown"}, None),  # a look that failed sends nobody back to work
+        (1, {}, "1 messages are still on their way"),
+        (0, {"developer": "idle", "tester": "working"}, "at work again: tester"),
+    ],
+)
+def test_what_came_up_while_the_verify_command_ran(messages, states, found):
+    assert completion.taken_up(messages, states) == found
