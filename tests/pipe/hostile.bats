@@ -144,3 +144,13 @@ tried_again() { tmo-log -p 1 -k recovery | grep -q 'api_error (API Error: 500 cu
 @test 'a transcript line that is nested without end stops nobody' {
     broken "$(python3 -c 'print("{\"type\":\"user\",\"toolUseResult\":" + "[" * 3000 + "]" * 3000 + "}")')"
 }
+
+@test 'half a character in what holds one message back stops no other' {
+    idle_agent one
+    idle_agent two
+    echo '{"type":"assistant","isApiErrorMessage":true,"apiErrorStatus":500,"error":"server_error","message":{"role":"assistant","content":[{"type":"text","text":"API Error: 500 cut \ud83d"}]},"timestamp":"2100-01-01T00:00:00Z"}' >>"$(echo "$TMO_STUB_HOME"/projects/*one/*.jsonl)"
+    want 0 tmo-send -q 1/developer first
+    want 0 tmo-send -q 2/developer second
+    want 0 tmo-deliver
+    out 'map(.state) == ["held", "submitted"]'
+}

@@ -250,7 +250,7 @@ def hooks(path: str | None, start: int = 0) -> list[dict]:
         try:
             value, place = decoder.raw_decode(text, place)
             found.append({**value["hook"], "at": value["at"]})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             place += 1
         place = text.find('{"at":', place)
     return found
@@ -280,7 +280,7 @@ def history(path: str | None, start: int, conversation: str | None) -> list[str]
         with open(path or "", "rb") as file:
             file.seek(start)
             for line in file:
-                with contextlib.suppress(ValueError, KeyError, TypeError):
+                with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                     entry = json.loads(line)
                     if entry["session_id"] == conversation:
                         found.append(entry["text"])

@@ -120,7 +120,8 @@ class Store:
         changes = ", ".join(f"{column} = ?" for column in values)
         same = " AND ".join(f"{column} IS ?" for column in where)
         with self.transaction():
-            return self.run(f"UPDATE {table} SET {changes} WHERE {same}", [*values.values(), *where.values()]) > 0
+            told = map(whole, values.values())
+            return self.run(f"UPDATE {table} SET {changes} WHERE {same}", [*told, *where.values()]) > 0
 
     def insert(self, table: str, values: dict) -> int:
         """Insert one row inside the caller's transaction; its id."""
@@ -265,15 +266,16 @@ class Store:
                 )  # fmt: skip
         return bool(changed)
 
-    def call_person_to(self, project: dict, actor: str, why: str) -> None:
-        """Call a person to a project as a whole, once while it stays in its status."""
+    def call_person_to(self, project: dict, actor: str, what: str, why: str) -> None:
+        """Call a person to a project as a whole for something (a word), once while it stays in its status."""
         with self.transaction():
             if not self.one(
-                """SELECT 1 FROM event WHERE project_id = ?1 AND kind = 'notice' AND role IS NULL AND id > (
+                """SELECT 1 FROM event WHERE project_id = ?1 AND kind = 'notice' AND role IS NULL AND source = ?2 AND id > (
                        SELECT max(id) FROM event WHERE project_id = ?1 AND kind = 'status')""",
-                (project["id"],),
+                (project["id"], what),
             ):
-                self.note("notice", "needs_human", actor, project_id=project["id"], run=project["run"], why=why)
+                columns = {"project_id": project["id"], "run": project["run"], "source": what, "why": why}
+                self.note("notice", "needs_human", actor, **columns)
 
     def save_agent(self, project_id: int, role: str, values: dict) -> None:
         """Set columns of an agent's row, making the row at its first launch."""
@@ -372,10 +374,12 @@ class Store:
         return row["n"] if row else 0
 
     def count_recoveries(self, project_id: int, since: float) -> int:
-        """How often recovery acted on a project's agents since then."""
+        """How often recovery acted on that one of a project's agents since then which it helped most. A return from a hold
+        is no help."""
         row = self.one(
             """SELECT count(*) AS n FROM event WHERE project_id = ? AND kind = 'recovery' AND at >= ?
-               AND dest IN ('done', 'failed')""",
+               AND dest IN ('done', 'failed') AND source NOT IN ('login', 'limited')
+               GROUP BY role ORDER BY n DESC LIMIT 1""",
             (project_id, since),
         )
         return row["n"] if row else 0
@@ -574,7 +578,15 @@ class Store:
             )
             if self.one("SELECT id FROM hold WHERE name = ? AND released_at IS NULL", (name,)):
                 return False
-            values = {"name": name, "cause": cause, "actor": actor, "why": why, "since_at": at, "until_at": until_at, **more}
+            values = {
+                "name": name,
+                "cause": cause,
+                "actor": actor,
+                "why": whole(why),
+                "since_at": at,
+                "until_at": until_at,
+                **more,
+            }
             self.insert("hold", values)
         return True
 
