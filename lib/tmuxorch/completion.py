@@ -22,7 +22,7 @@ def judge(project: dict, evidence: dict) -> dict:
       exhausted recovery has given up on every agent that did not say so
       held      a hold is in force
       expired   its grace is over
-      nursed    how often recovery acted on its agents since then
+      nursed    how often recovery has helped one of its agents since then, at most
     """
     status = project["status"]
     if status in ("completed", "failed", "cancelled"):
@@ -51,13 +51,14 @@ def judge(project: dict, evidence: dict) -> dict:
     return result("working", missing)
 
 
-def call(project: dict, verdict: dict, evidence: dict, settings: dict) -> str | None:
-    """Why a person is to be called to a project as a whole, None when nobody is: it is stalled, or goes on past its grace
-    only because it is nudged or brought back again and again."""
+def call(project: dict, verdict: dict, evidence: dict, settings: dict) -> tuple[str, str] | None:
+    """(what for, why) a person is to be called to a project as a whole, None when nobody is: it is `stalled`, or goes on
+    past its grace only because it is `helped` again and again."""
     if verdict["verdict"] == "unknown" and stalled(project, evidence):
-        return "; ".join(verdict["reasons"])
-    if evidence.get("nursed", 0) >= settings["nudges"] and not evidence["held"]:
-        return f"its grace is over, and it was helped {evidence['nursed']} times since"
+        return "stalled", "; ".join(verdict["reasons"])
+    nursed = evidence.get("nursed", 0)
+    if nursed and nursed >= settings["nudges"] and not evidence["held"]:
+        return "helped", f"its grace is over, and one of its agents was helped {nursed} times since"
     return None
 
 
@@ -92,7 +93,7 @@ def said_done(project: dict, done: dict[str, str]) -> tuple[str | None, list[str
 
 def for_the_agent(objections: list[str]) -> bool:
     """Whether its agents can do something about what speaks against completion."""
-    return any(reason.startswith(("the work tree", "still running")) for reason in objections)
+    return any(reason.startswith(("the work tree", "still running", "git")) for reason in objections)
 
 
 def objections(project: dict, evidence: dict) -> list[str]:
@@ -101,7 +102,7 @@ def objections(project: dict, evidence: dict) -> list[str]:
     more = (evidence["dirty"] or 0) - (project["base_dirty"] or 0)
     if more > 0 and not evidence["told"]:
         found.append(f"the work tree holds {more} uncommitted files more than at the start")
-    if evidence["dirty"] is None and project["base_dirty"] is not None:
+    if evidence["dirty"] is None and project["base_dirty"] is not None and not evidence["told"]:
         found.append("git does not tell about its work tree")
     if evidence["running"] and not evidence["told"]:
         ones = [f"{', '.join(names)} (of the {role})" for role, names in evidence["running"].items()]

@@ -190,7 +190,7 @@ def test_a_directory_in_which_git_never_told_anything_speaks_against_nothing():
 @pytest.mark.parametrize(
     ("known", "called"),
     [
-        ({"expired": True, "nursed": 3}, "its grace is over, and it was helped 3 times since"),
+        ({"expired": True, "nursed": 3}, ("helped", "its grace is over, and one of its agents was helped 3 times since")),
         ({"expired": True, "nursed": 2}, None),
         ({"expired": True, "nursed": 9, "held": True}, None),
         ({}, None),
@@ -212,3 +212,9 @@ def test_a_person_is_called_to_what_goes_on_by_help_alone(known, called):
 )
 def test_what_came_up_while_the_verify_command_ran(messages, states, found):
     assert completion.taken_up(messages, states) == found
+
+
+def test_without_nudges_nobody_is_called_for_help_that_nobody_gave():
+    assert (
+        completion.call(project(), {"verdict": "working", "reasons": []}, {"done": {}, "held": False}, {"nudges": 0}) is None
+    )

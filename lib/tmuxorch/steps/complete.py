@@ -29,8 +29,8 @@ POLL_S = 0.2
 
 
 class Completer:
-    """`elsewhere`: has a process of its own finish the project of this number, so that no verify command holds up another
-    project. None: they are run here."""
+    """`elsewhere`: has a process of its own finish the project of this number, so that a verify command holds up none that
+    has none. None: they are run here."""
 
     def __init__(self, config: Config, db: Store, dry: bool, elsewhere: Callable[[int], None] | None = None) -> None:
         self.config, self.db, self.dry, self.elsewhere = config, db, dry, elsewhere
@@ -65,12 +65,26 @@ class Completer:
                     return verdict
                 project = self.db.project(project["id"]) or project
             elif verdict["verdict"] == "failed":
-                self.db.move(project["id"], "error", ACTOR, why, evidence, where=same(project))
+                if not self.db.move(project["id"], "error", ACTOR, why, evidence, where=same(project)):
+                    return moved_away(verdict)
             elif evidence["done"] and self.tell(project, verdict["reasons"][1:]):
                 return verdict  # it may answer
-            elif call := completion.call(project, verdict, evidence, self.config) or self.judge.blind(project):
-                self.db.call_person_to(project, ACTOR, call)
+            elif call := completion.call(project, verdict, evidence, self.config) or self.blind(project, evidence):
+                self.db.call_person_to(project, ACTOR, *call)
         return self.finish(project, verdict) if project["status"] == "completing" else verdict
+
+    def blind(self, project: dict, evidence: dict) -> tuple[str, str] | None:
+        """What for and why a person is called to a project whose tmux server has not answered for `active_s`. The first
+        look that found it so is an event: what nobody looked at for other reasons is none of it."""
+        last = self.judge.last_look(project)
+        if evidence["held"] or last is None or self.judge.look.server != "silent":
+            return None
+        events = [one["at"] for one in self.db.events(project["id"], last, kind="health") if one["name"] == "silent"]
+        if not events:
+            self.db.event("health", "silent", ACTOR, project_id=project["id"], why="tmux does not answer")
+        elif (since := now() - min(events)) >= self.config["active_s"]:
+            return "silent", f"tmux has not answered for {since:.0f} s"
+        return None
 
     def take_marker(self, project: dict) -> None:
         """Write down what a marker says: a word like any other then, that counts once."""
@@ -108,7 +122,8 @@ class Completer:
     def finish(self, project: dict, verdict: dict) -> dict:
         """Move a project in `completing` on: at once, or by its verify command, unless another process runs it."""
         if not project["verify_command"]:
-            self.db.move(project["id"], "finalize", ACTOR, "; ".join(verdict["reasons"]), where=same(project))
+            if not self.db.move(project["id"], "finalize", ACTOR, "; ".join(verdict["reasons"]), where=same(project)):
+                return moved_away(verdict)
             return {**verdict, "verdict": "completed", "verified": None}
         with contextlib.ExitStack() as stack:
             path = self.config.lock(f"verify-{project['id']}")
@@ -119,7 +134,7 @@ class Completer:
             except Later as error:
                 return with_reason(verdict, str(error))
             if not self.wanted(project):
-                return with_reason({**verdict, "verdict": "unknown"}, "the project was moved meanwhile")
+                return moved_away(verdict)
             if not self.elsewhere:
                 return self.verify(project, verdict)
         try:
@@ -165,16 +180,21 @@ class Completer:
         evidence = {"command": command, "status": status, "output": output}
         text = f"The check of project {project['id']} did not pass: {why}. The command: {command}\n\n{output}"
         if event == "finalize" and (busy := completion.taken_up(*Judge(self.config, self.db, now()).since_done(project))):
-            event, why = "rework", f"{why}, but {busy}: there is more to do"  # it has to say again that it is done
+            event, why = "rework", f"{why}, but {busy}"  # no round that counts; the word has to be said again
+            text = f"The check of project {project['id']} passed, but {busy}. When that is finished, run tmo-done again."
         more = {"rework_count": project["rework_count"] + 1} if event == "rework" and status != 0 else {}
         with self.db.transaction():
             moved = self.db.move(project["id"], event, ACTOR, why, evidence, where=same(project), **more)
-            if moved and more:
+            if moved and event == "rework":
                 self.send(project, f"rework/{project['id']}/{project['run']}/{self.db.given(project['id'])['id']}", text)
         if not moved:
             return with_reason({**verdict, "verdict": "unknown"}, "the project was moved while its verify command ran")
         verdicts = {"finalize": "completed", "rework": "working", "error": "failed"}
         return {**with_reason(verdict, why), "verdict": verdicts[event], "verified": status == 0}
+
+
+def moved_away(verdict: dict) -> dict:
+    return with_reason({**verdict, "verdict": "unknown"}, "the project was moved meanwhile")
 
 
 def same(project: dict) -> dict:

@@ -111,13 +111,11 @@ class Judge:
         """What came up since a project was done (`completion.taken_up`)."""
         return self.open(project["id"]), {role: health["state"] for role, health in self.states(project).items()}
 
-    def blind(self, project: dict) -> str | None:
-        """Why nobody can look at a project's agents, when that has been so for long; None when somebody can."""
+    def last_look(self, project: dict) -> float | None:
+        """When anybody last saw a project's agents, if that is longer ago than it should be; else None."""
         assert self.db
         looks = [agent["last_health_check_at"] or self.now for agent in self.db.agents([project["id"]])]
-        if not looks or self.now - max(looks) < self.config["active_s"] or self.look.server != "silent":
-            return None
-        return f"tmux has not answered for {self.now - max(looks):.0f} s"
+        return max(looks) if looks and self.now - max(looks) > self.config["look_max_age_s"] else None
 
     @functools.cached_property
     def look(self) -> Look:

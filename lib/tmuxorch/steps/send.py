@@ -323,7 +323,10 @@ class Sender:
         if prompt := delivery.taken(records, message["text"]):
             return self.close(message, "submitted", None, "transcript", prompt["place"])
         if facts and (place := self.taken_elsewhere(message, facts["transcript"])) is not None:
-            return self.close(message, "submitted", None, "transcript", place)
+            with self.db.transaction():
+                moved = {"transcript": facts["transcript"], "transcript_at": 0}  # that is its transcript then
+                self.db.update("message", {"key": message["key"], "state": message["state"]}, moved)
+                return self.close(message, "submitted", None, "transcript", place)
         if alive and delivery.queued(records, message["text"]):
             return message if message["state"] == "accepted" else self.close(message, "accepted", None, "transcript")
         if alive and facts and message["state"] == "typing":
@@ -336,14 +339,12 @@ class Sender:
 
     def taken_elsewhere(self, message: dict, path: str | None) -> int | None:
         """Where the agent took a message up in another conversation, into which it went meanwhile (it waited behind a
-        `/clear`, say); None when it did not. That is its transcript then."""
+        `/clear`, say); None when it did not."""
         if not path or path == message["transcript"] or not message["typed_at"]:
             return None
         others = self.db.taken_for_others({**message, "transcript": path})
         younger = (one for one in traces.records(path) if (one["at"] or 0) >= message["typed_at"])
         prompt = delivery.taken([one for one in younger if one["place"] not in others], message["text"])
-        if prompt:
-            self.db.update("message", {"key": message["key"]}, {"transcript": path})
         return prompt["place"] if prompt else None
 
     def settle_alive(self, message: dict, facts: dict) -> dict:

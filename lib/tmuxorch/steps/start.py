@@ -60,7 +60,7 @@ class Starter:
             same = {key: project[key] for key in ("id", "status", "error_message")}
             with self.db.transaction():
                 if self.db.update("project_queue", same, {"error_message": why}) and why:
-                    self.db.call_person_to(project, ACTOR, why)
+                    self.db.call_person_to(project, ACTOR, "stranded", why)
                     self.troubles.append(f"project {project['id']} waits: it {why}")
 
     # -- claiming
