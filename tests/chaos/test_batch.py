@@ -261,19 +261,20 @@ class Batch:
             went_on = next((row["at"] for row in mine if row["at"] > begun + 0.01), None)
             failed = (row["at"] for row in errors if row["cwd"] == os.path.realpath(self.folder(number)))
             shows = next((at for at in failed if at > begun and verb in RETRIED), begun)
-            self.late += self.too_late(name, shows, seen, went_on)
+            self.late += self.too_late(number, shows, seen, went_on)
             after = next((row["at"] for row in mine if seen and row["at"] > max(seen, begun + 0.01)), None)
             found[name].append((seen and seen - begun, after and after - begun))
         return found
 
-    def too_late(self, name, begun, seen, went_on):
-        """What was not found by two looks. A hang begins to be one after `stuck_s`; an agent that somebody's note set
-        going again was not stuck for long."""
+    def too_late(self, number, begun, seen, went_on):
+        """(project, scene, begun, seconds, looks) of what was not found by two looks. A hang begins to be one after
+        `stuck_s`; an agent that somebody's note set going again was not stuck for long."""
         if seen and abs(seen - begun) > FAR_S:
             return []  # by the look of a clock that was set
+        name = self.scenes[number]
         since = begun + (STUCK_S + 1 if name == "hang" else 0)
         looks = sum(since < look <= (seen or went_on or time.time()) for look in self.looks)
-        return [(name, seen and round(seen - begun, 1), looks)] if looks > 2 else []
+        return [(number, name, begun, seen and round(seen - begun, 1), looks)] if looks > 2 else []
 
     def report(self):
         outcomes, times, (states, wrong) = self.outcomes(), self.times(), self.messages()
@@ -323,6 +324,6 @@ def test_a_batch_under_faults(request):
         assert not wrong and not again, (wrong, again, [world.tmo("tmo-log", "-p", number).rows for number, _ in again])
         assert (failures, completions, missed) == (0, 0, 0)
         assert not asked, (asked, [world.tmo("tmo-log", "-p", number).rows for _, number, _ in asked])
-        assert not batch.late, batch.late
+        assert not batch.late, (batch.late, [world.tmo("tmo-log", "-p", late[0]).rows for late in batch.late])
         assert not batch.launches_while_held(), batch.launches_while_held()
         assert set(agents(world).values()) <= {1}, agents(world)
