@@ -219,6 +219,7 @@ slow_git() {
     running shop 'say ready' "${steps[@]}"
     sql 'UPDATE project_queue SET started_at = 1000'
     minutes_until $LONG called
+    minute
     want 0 tmo-log -k notice
     out 'map(select(.role == null)) | length == 1 and (.[0].why | contains("its grace is over, and one of its agents was helped"))'
     status_is 1 processing

@@ -38,7 +38,10 @@ def test_what_the_machine_lacks_costs_no_round_of_rework(number, status, rounds,
 
 
 def test_what_cannot_be_judged_is_an_error_and_stops_no_other_project(completer, monkeypatch):
-    monkeypatch.setattr(completer.judge, "completion", lambda project: (_ for _ in ()).throw(Error("odd")))
+    def completion(_):
+        raise Error("odd")
+
+    monkeypatch.setattr(completer.judge, "completion", completion)
     assert completer.add({"project_id": 1}) == {"project_id": 1, "completion": None, "error": "odd"}
 
 
@@ -70,3 +73,25 @@ def test_a_marker_that_a_kill_left_half_written_down_counts_once(completer, tmp_
     os.utime(again, (mark["marked_at"] + 1, mark["marked_at"] + 1))
     assert said() == 2
     assert said() == 2
+
+
+def test_a_person_is_called_once_for_each_reason(completer):
+    project = completer.db.project(1)
+    for what in ("silent", "silent", "stalled"):
+        completer.db.call_person_to(project, "x", what, what)
+    assert [row["source"] for row in completer.db.events(1, kind="notice")] == ["silent", "stalled"]
+
+
+def test_help_is_counted_by_the_agent_that_got_most_of_it_and_a_return_from_a_hold_is_none(completer):
+    for role, source in (("a", "idle"), ("b", "shell"), ("b", "idle"), ("c", "limited"), ("c", "login"), ("c", "limited")):
+        completer.db.event("recovery", "nudge", "x", project_id=1, role=role, source=source, dest="done")
+    assert completer.db.count_recoveries(1, 0) == 2
+    assert completer.db.count_recoveries(1, store.now() + 1) == 0
+
+
+def test_what_was_moved_meanwhile_is_not_called_completed(completer):
+    completer.db.move(1, "work_complete", "x")
+    seen = {**completer.db.project(1), "verify_command": None}
+    completer.db.move(1, "cancel", "x")
+    assert completer.finish(seen, {"verdict": "completing", "reasons": [], "verified": None})["verdict"] == "unknown"
+    assert completer.db.project(1)["status"] == "cancelled"

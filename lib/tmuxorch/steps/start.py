@@ -138,11 +138,12 @@ class Starter:
         if blocking:
             why = f"{project['agent']} lacks {', '.join(blocking)}: {auth['mend']}"
             login = {"login", "installed"} & set(blocking)  # what else a start needs is no trouble of agents that run
-            if (
+            new = (
                 self.db.set_hold(f"agent/{project['agent']}", "login", ACTOR, why)
                 if login
                 else project["error_message"] != why
-            ):
+            )
+            if new:
                 self.troubles.append(f"project {project['id']} waits: {why}")
             return self.waits(project, why)
         if auth["trusted"] is False and self.config["trust"] == "required":

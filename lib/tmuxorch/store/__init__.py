@@ -21,6 +21,7 @@ from .file import NETWORK, check_version, connect, errors, file_system, migratio
 RUNNING = ("initializing", "authenticating", "setting_up", "processing", "completing", "recovering")
 LIVE = ("processing", "completing")  # every role should have its agent
 TERMINAL = ("completed", "failed", "cancelled")
+SAID = ("why", "reason", "detail", "dialog", "error_message")  # columns that repeat what others wrote
 OPEN_MESSAGE = ("queued", "typing", "accepted", "held")
 
 
@@ -120,8 +121,8 @@ class Store:
         changes = ", ".join(f"{column} = ?" for column in values)
         same = " AND ".join(f"{column} IS ?" for column in where)
         with self.transaction():
-            told = map(whole, values.values())
-            return self.run(f"UPDATE {table} SET {changes} WHERE {same}", [*told, *where.values()]) > 0
+            given = [whole(value) if column in SAID else value for column, value in values.items()]
+            return self.run(f"UPDATE {table} SET {changes} WHERE {same}", [*given, *where.values()]) > 0
 
     def insert(self, table: str, values: dict) -> int:
         """Insert one row inside the caller's transaction; its id."""
