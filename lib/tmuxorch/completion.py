@@ -16,7 +16,7 @@ def judge(project: dict, evidence: dict) -> dict:
       open      messages that are still on their way to its agents
       running   {role: names of programs} that an agent started and that run on beside it
       busy      roles whose agent works, or whose state is not known
-      unclear   those of them whose state has not been known for long
+      unclear   {role: detail} of the agents whose state has not been known for long
       asking    roles whose agent shows a dialog: its turn is not over
       moving    roles whose agent is alive and did something lately
       exhausted recovery has given up on every agent that did not say so
@@ -52,10 +52,13 @@ def judge(project: dict, evidence: dict) -> dict:
 
 
 def call(project: dict, verdict: dict, evidence: dict, settings: dict) -> tuple[str, str] | None:
-    """(what for, why) a person is to be called to a project as a whole, None when nobody is: it is `stalled`, or goes on
-    past its grace only because it is `helped` again and again."""
+    """(what for, why) a person is to be called to a project as a whole, None when nobody is: it is `stalled`, nobody can
+    tell how one of its agents is (`unknown`), or it goes on past its grace only because it is `helped` again and again."""
     if verdict["verdict"] == "unknown" and stalled(project, evidence):
         return "stalled", "; ".join(verdict["reasons"])
+    if evidence["unclear"] and not evidence["held"]:
+        unclear = evidence["unclear"].items()
+        return "unknown", "; ".join(f"the state of the {role}'s agent cannot be told: {detail}" for role, detail in unclear)
     nursed = evidence.get("nursed", 0)
     if nursed and nursed >= settings["nudges"] and not evidence["held"]:
         return "helped", f"its grace is over, and one of its agents was helped {nursed} times since"

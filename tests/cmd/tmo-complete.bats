@@ -246,6 +246,23 @@ called_by_complete() {
     called
 }
 
+@test 'an agent whose state cannot be told for long: a person is called, once' {
+    setting active_s 1
+    idle_agent shop
+    want 0 tmux -S "$W/other" new-session -d
+    eventually $LONG called_from_elsewhere
+    want 0 env TMO_SOCKET="$W/other" tmo-complete
+    want 0 tmo-log -k notice
+    out 'length == 1 and (.[0].why | contains("its tmux server runs elsewhere"))'
+}
+
+# called_from_elsewhere: looks as a cron with another TMUX_TMPDIR does.
+called_from_elsewhere() {
+    TMO_SOCKET=$W/other tmo-health
+    TMO_SOCKET=$W/other tmo-complete
+    called
+}
+
 @test 'a verify command ends with whoever runs it, and the next one runs it anew' {
     said_done shop -v 'echo $$ >>../runs; test ! -e ../go || exit 0; sleep 1000 & echo $! >>../runs; wait'
     background tmo-complete >"$W/first"

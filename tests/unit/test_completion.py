@@ -15,7 +15,7 @@ def project(roles="developer", status="processing", base_dirty=0, rework=0):
 def evidence(**changed):
     known = {
         "done": {}, "commits": 0, "dirty": 0, "told": False, "open": 0, "busy": [], "moving": [], "exhausted": False,
-        "running": {}, "held": False, "expired": False, "asking": [], "unclear": [],
+        "running": {}, "held": False, "expired": False, "asking": [], "unclear": {},
     }  # fmt: skip
     return {**known, **changed}
 
@@ -70,8 +70,8 @@ def test_the_verdict_over_a_processing_project(known, verdict):
     ("known", "stalled"),
     [
         (evidence(done=DONE, open=1), True),
-        (evidence(busy=["developer"], unclear=["developer"]), True),
-        (evidence(done=DONE, busy=["developer"], unclear=["developer"]), True),
+        (evidence(busy=["developer"], unclear={"developer": "why"}), True),
+        (evidence(done=DONE, busy=["developer"], unclear={"developer": "why"}), True),
         (evidence(done=DONE, busy=["developer"]), False),  # one look that failed
         (evidence(busy=["developer"]), False),
         (evidence(), False),  # recovery goes on
@@ -193,12 +193,14 @@ def test_a_directory_in_which_git_never_told_anything_speaks_against_nothing():
         ({"expired": True, "nursed": 3}, ("helped", "its grace is over, and one of its agents was helped 3 times since")),
         ({"expired": True, "nursed": 2}, None),
         ({"expired": True, "nursed": 9, "held": True}, None),
+        ({"unclear": {"developer": "odd"}}, ("unknown", "the state of the developer's agent cannot be told: odd")),
+        ({"unclear": {"developer": "odd"}, "held": True}, None),
         ({}, None),
     ],
 )
-def test_a_person_is_called_to_what_goes_on_by_help_alone(known, called):
-    verdict = {"verdict": "working", "reasons": []}
-    assert completion.call(project(), verdict, {"done": {}, "held": False, **known}, {"nudges": 3}) == called
+def test_a_person_is_called_to_what_help_alone_keeps_going_or_nobody_can_tell(known, called):
+    verdict, seen = {"verdict": "working", "reasons": []}, {"done": {}, "held": False, "unclear": {}, **known}
+    assert completion.call(project(), verdict, seen, {"nudges": 3}) == called
 
 
 @pytest.mark.parametrize(
@@ -215,6 +217,5 @@ def test_what_came_up_while_the_verify_command_ran(messages, states, found):
 
 
 def test_without_nudges_nobody_is_called_for_help_that_nobody_gave():
-    assert (
-        completion.call(project(), {"verdict": "working", "reasons": []}, {"done": {}, "held": False}, {"nudges": 0}) is None
-    )
+    seen = {"done": {}, "held": False, "unclear": {}}
+    assert completion.call(project(), {"verdict": "working", "reasons": []}, seen, {"nudges": 0}) is None

@@ -12,7 +12,7 @@ from .. import completion, git, grace
 from .. import project as projects
 from ..agents import traces
 from ..config import Config
-from ..health import ALIVE
+from ..health import ALIVE, fresh
 from ..proc import began_at
 from ..store import OPEN_MESSAGE, Store
 from .look import Look
@@ -73,11 +73,15 @@ class Judge:
         agents = {agent["role"]: agent for agent in self.db.agents([number])}
         over, _ = self.grace({"project_id": number})
         done = self.done(project)
-        evidence = {
+        evidence: dict = {
             "done": done,
             "held": bool(projects.held(project, self.db.holds(self.now))),
             "expired": bool(over and over["expired"]),
-        }
+            "unclear": {
+                role: agent["detail"] for role, agent in agents.items()
+                if fresh(agent, self.config, self.now) and self.unclear(agent)
+            },
+        }  # fmt: skip
         if completion.plain(project, evidence):
             return evidence
         states = self.states(project)
@@ -90,7 +94,7 @@ class Judge:
             "open": self.open(number),
             "running": {role: names for role in states if (names := self.sub_tasks(number, role))},
             "busy": [role for role, health in states.items() if health["state"] in BUSY],
-            "unclear": [role for role, health in states.items() if self.unclear(health)],
+            "unclear": {role: health["detail"] for role, health in states.items() if self.unclear(health)},
             "asking": [role for role, health in states.items() if health["state"] == "dialog"],
             "moving": [role for role, health in states.items() if self.moves(health)],
             "exhausted": bool(pending) and all(agents[role]["needs_human"] for role in pending),
