@@ -5,6 +5,7 @@ The person in it does what a person has to: logs in again after the login was lo
 """
 
 import contextlib
+import json
 import os
 import random
 import resource
@@ -58,6 +59,8 @@ RARE = {"login": 2, "limit": 1, "never": 2, "loop": 1}  # at most so many of 40:
 # What the agent is told of it must name no file of its directory: the stub would take that for a spec.
 VERIFY = {"never": "false", "rework": "git cat-file -e HEAD:b.txt 2>/dev/null"}
 RETRIED = ("login-lost", "limit", "error", "context-full")  # the agent tries for a while before they show
+# What may come upon an agent that is stuck already, and is found then: its server is ended, the login of all is lost.
+UPON = ("missing", "dead", "shell", "login", "limited")
 BLIND = ("locked", "full", "clock")
 MACHINE = ("locked", "full", "clock", "missed", "twice", "server", "reboot")
 # How long these faults last: the time is the fault, there is nothing to wait for.
@@ -255,7 +258,7 @@ class Batch:
             rows = self.world.sql(
                 "SELECT at FROM event WHERE project_id = ? AND at >= ? AND ((kind = 'health' AND dest IN (SELECT value FROM "
                 "json_each(?))) OR kind = 'recovery') ORDER BY id LIMIT 1",  # by a clock that was set as well
-                number, begun - 0.5, '["' + '","'.join(states) + '"]',
+                number, begun - 0.5, json.dumps([*states, *UPON]),
             )  # fmt: skip
             seen = rows[0]["at"] if rows else None
             went_on = next((row["at"] for row in mine if row["at"] > begun + 0.01), None)
