@@ -271,6 +271,10 @@ break_file() {
     out 'map(.kind) | contains(["integrity", "recovered"])'
     out 'map(select(.table == "project_queue"))[0] | .rows + (.lost | length) >= 1'
     cmp "$TMO_DB" "$W/broken" || fail 'the damaged file was written to'
+    cp "$W/out" "$W/checked"
+    want 2 tmo-prune
+    cmp "$TMO_DB" "$W/broken" || fail 'the damaged file was pruned'
+    cp "$W/checked" "$W/out"
     out '[.[] | select(.table == "event" or .table == "project_queue") | .lost | length] | add > 0'
     ! grep -q Traceback "$W/err" || fail 'a traceback'
     TMO_DB=$TMO_DB.recovered want 0 tmo-repair-db --check

@@ -80,8 +80,10 @@ completed_by_cron() {
     want 0 tmo-project
     nothing
     sql "INSERT INTO agent_health (project_id, role, agent, host) VALUES (99, 'developer', 'stub', 'h')"
+    sql "INSERT INTO event (at, kind, actor) VALUES (1000, 'notice', 'x')"
     want 0 as_cron nightly
     says tmo-repair-db foreign_key
+    [ "$(sql 'SELECT count(*) FROM event WHERE at = 1000')" -eq 0 ] # what is found is no reason to let it grow
 }
 
 @test 'the watch is one pipeline, and ends anywhere in a table' {

@@ -21,10 +21,15 @@ LOOSE = {
 }
 
 
+def damage(db: Store) -> list[dict]:
+    """How the file is damaged: {kind, reason} each."""
+    found = [{"kind": "integrity", "reason": row["integrity_check"]} for row in db.all("PRAGMA integrity_check")]
+    return [row for row in found if row["reason"] != "ok"]
+
+
 def check(db: Store) -> list[dict]:
     """What is wrong with the file itself: {kind, reason} each."""
-    found = [{"kind": "integrity", "reason": row["integrity_check"]} for row in db.all("PRAGMA integrity_check")]
-    found = [row for row in found if row["reason"] != "ok"]
+    found = damage(db)
     for row in db.all("PRAGMA foreign_key_check"):
         found.append({"kind": "foreign_key", "reason": f"row {row['rowid']} of {row['table']} refers to no {row['parent']}"})
     there = {(row["type"], row["name"]) for row in db.all("SELECT type, name FROM sqlite_schema")}
