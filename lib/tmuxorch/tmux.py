@@ -19,8 +19,8 @@ from .waiting import deadline
 TAB = "\t"
 FIELDS = (
     "session_name", "window_index", "window_name", "window_panes", "pane_index", "pane_id", "pane_pid",
-    "pane_current_command", "pane_dead", "pane_dead_status", "pane_in_mode", "pid", "start_time", "socket_path",
-    "@tmo_project", "@tmo_start", "@tmo_role", "@tmo_agent", "@tmo_run", "pane_current_path",
+    "pane_current_command", "pane_dead", "pane_dead_status", "pane_in_mode", "pane_synchronized", "pid", "start_time",
+    "socket_path", "@tmo_project", "@tmo_start", "@tmo_role", "@tmo_agent", "@tmo_run", "pane_current_path",
 )  # fmt: skip
 FORMAT = TAB.join(f"#{{{field}}}" for field in FIELDS)
 LAUNCHER = "tmuxorch"  # $0 of the shell line that an agent is launched by
@@ -297,8 +297,9 @@ def no_server(message: str) -> bool:
 
 
 def guard(pane: dict) -> str:
-    """A tmux format that is 1 only while the pane is still the one that was looked at, and alive."""
-    same = {"pane_id": pane["pane_id"], "pane_pid": pane["pane_pid"], "pane_dead": 0}
+    """A tmux format that is 1 only while the pane is still the one that was looked at, alive, and no other pane gets the
+    keys that are pressed in it."""
+    same = {"pane_id": pane["pane_id"], "pane_pid": pane["pane_pid"], "pane_dead": 0, "pane_synchronized": 0}
     if re.fullmatch(r"[\w-]*", pane["@tmo_run"]):  # ours always; anything else would be read as a format
         same["@tmo_run"] = pane["@tmo_run"]
     result = "1"
@@ -340,7 +341,7 @@ def parse_panes(text: str, mark: str) -> list[dict]:
         if pane["pid"] < 2:  # a tab in a name moved the fields on
             continue
         pane["server"] = f"{pane.pop('pid')}@{pane.pop('start_time')}"
-        for flag in ("pane_dead", "pane_in_mode"):
+        for flag in ("pane_dead", "pane_in_mode", "pane_synchronized"):
             pane[flag] = pane[flag] not in ("", "0")
         panes.append(pane)
     return panes
