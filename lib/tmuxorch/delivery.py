@@ -115,6 +115,12 @@ def queued(records: list[dict], text: str) -> dict | None:
     return next((r for r in records if r["kind"] == "queued" and holds_text(r["text"], text)), None)
 
 
+def withdrawn(records: list[dict], text: str) -> bool:
+    """Whether the text was taken back out of the agent's queue, and not queued again since."""
+    kinds = [r["kind"] for r in records if r["kind"] in ("queued", "withdrawn") and holds_text(r["text"], text)]
+    return kinds[-1:] == ["withdrawn"]
+
+
 def hooked(hooks: list[dict], text: str) -> bool:
     """Whether a hook reported the text as submitted by the composer (it does so for a queued one too)."""
     return any(h.get("hook_event_name") == "UserPromptSubmit" and holds_text(h.get("prompt") or "", text) for h in hooks)

@@ -48,6 +48,51 @@ load ../helper
     [ "$(taken 'wherever you are')" -eq 1 ]
 }
 
+@test 'a message by the number of a pane stays with its agent, whoever gets that number' {
+    idle_agent alpha
+    idle_agent beta
+    want 0 tmo-send -q "$(pane_of 2/developer)" 'only for beta'
+    tmux -S "$TMO_SOCKET" kill-server
+    want 0 tmo-project -E cancel 1
+    eventually $LONG confirmed 2/developer missing
+    want 0 tmo-recover
+    running gamma 'say ready'
+    [ "$(pane_of 3/developer)" = "$(sql "SELECT pane_id FROM message WHERE text = 'only for beta'")" ] # or nothing is proved
+    eventually $LONG settled 0
+    [ "$(journal prompt 'select(.prompt == "only for beta") | .cwd')" = "$W/beta" ]
+}
+
+@test 'an agent on a server that this one cannot see has not ended: its message is not typed again' {
+    running shop 'work 3' 'say ready'
+    eventually $LONG state_is 1/developer working
+    want 0 tmo-send 1/developer 'deploy it'
+    out '.[0].state == "accepted"'
+    sql 'UPDATE message SET typed_at = typed_at - 10' # long ago: by now it would have left its traces
+    TMO_SOCKET=$W/other want 0 tmo-deliver
+    nothing
+    eventually $LONG settled 0
+    [ "$(taken 'deploy it')" -eq 1 ]
+}
+
+@test 'a message that a person takes back out of the queue of its agent holds up nobody' {
+    running shop 'work 3' 'done'
+    eventually $LONG state_is 1/developer working
+    want 0 tmo-send 1/developer 'please also paint it'
+    out '.[0].state == "accepted"'
+    tmux -S "$TMO_SOCKET" send-keys -t %0 Up
+    eventually $LONG shown_in_composer 'please also paint it'
+    want 0 tmo-deliver # it may be submitted from there
+    [ "$(sql "SELECT state FROM message WHERE text GLOB 'please*'")" = accepted ]
+    tmux -S "$TMO_SOCKET" send-keys -t %0 C-u
+    want 0 tmo-deliver
+    out '.[0] | .state == "expired" and (.reason | contains("took it back"))'
+    eventually $LONG state_is 1/developer idle
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "completed"'
+}
+
+shown_in_composer() { screen_of %0 | grep -q "^❯.*$1"; }
+
 @test 'too old, tried too often, or of a project that is over: expired, with the reason' {
     project shop 'say ready'
     enqueue shop
@@ -73,6 +118,19 @@ load ../helper
     want 0 tmo-deliver
     out '.[0].state == "expired"'
 }
+
+@test 'a message to a pane of nobody finds it again under another name' {
+    tmux -S "$TMO_SOCKET" new-session -d -s mine -c "$W/here" "$BIN/tmo-stub-agent --start-s 0"
+    eventually $LONG trust_shown
+    tmux -S "$TMO_SOCKET" send-keys -t mine:0.0 Down Enter
+    eventually $LONG state_is mine:0.0 idle
+    want 0 tmo-send -q mine:0 'hello stranger'
+    tmux -S "$TMO_SOCKET" rename-session -t =mine yours
+    want 0 tmo-deliver
+    out '.[0].state == "submitted"'
+}
+
+trust_shown() { screen_of %0 | grep -q trust; }
 
 @test 'a hold, and observe, stop what goes to a pane of nobody too' {
     tmux -S "$TMO_SOCKET" new-session -d -s mine -c "$W/here" "$BIN/tmo-stub-agent --start-s 0"

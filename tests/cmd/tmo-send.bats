@@ -171,6 +171,16 @@ delivered() {
     [ "$(taken 'are you there')" -eq 1 ]
 }
 
+@test 'no Enter goes into the other panes of a window whose panes are synchronized' {
+    idle_agent
+    tmux -S "$TMO_SOCKET" split-window -d -t %0 "cat >$W/other" \; set-window-option -t %0 synchronize-panes on
+    want 75 tmo-send 1/developer 'only for the agent'
+    out '.[0] | .state == "held" and (.reason | contains("synchronized"))'
+    tmux -S "$TMO_SOCKET" set-window-option -t %0 synchronize-panes off
+    want 0 tmo-send 1/developer 'now'
+    [ ! -s "$W/other" ]
+}
+
 @test 'an agent that does not react: what is not seen is not submitted, and it is said so' {
     running shop 'deaf 60'
     eventually $LONG begun deaf

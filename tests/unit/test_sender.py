@@ -4,7 +4,8 @@ import json
 
 import pytest
 from tmuxorch import config, store
-from tmuxorch.steps.send import Sender
+from tmuxorch.errors import Later
+from tmuxorch.steps.send import Sender, out_of_sight, pane_lock
 
 PROMPT = json.dumps({"type": "user", "message": {"role": "user", "content": "go on"}}) + "\n"
 
@@ -44,3 +45,18 @@ def test_one_prompt_is_no_proof_of_two_messages(sender, accepted, tmp_path):
     accepted("a", 0)
     accepted("b", 0)
     assert [sender.settle(sender.db.message(key))["state"] for key in ("a", "b")] == ["submitted", "queued"]
+
+
+def test_one_pane_has_one_lock_however_its_server_is_named(tmp_path):
+    environ = {"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "q.db")}
+    one, other = (config.load({**environ, "TMO_SOCKET": socket}) for socket in ("work", "/tmp/tmux-0/work"))
+    pane = {"pane_id": "%1", "socket_path": "/tmp/tmux-0/work"}
+    with pane_lock(one, pane, 1), pytest.raises(Later), pane_lock(other, pane, 0.05):
+        pass
+    with pane_lock(one, pane, 1), pane_lock(other, {**pane, "pane_id": "%2"}, 1):
+        pass
+
+
+@pytest.mark.parametrize(("processes", "dead", "unseen"), [([], False, True), ([], True, False), ([{}], False, False)])
+def test_a_process_table_that_cannot_be_read_ends_no_agent(processes, dead, unseen):
+    assert out_of_sight({}, {"processes": processes, "pane": {"pane_dead": dead}}, None) == unseen

@@ -111,7 +111,7 @@ def records(path: str | None, start: int = 0) -> Iterator[dict]:
     """The records of a transcript from a byte offset on: kind, place (its byte offset), at (Unix seconds, where it
     tells) and, by kind:
 
-    prompt, queued: text · error: status, error, text · assistant · tool_result · dequeued · turn_start · turn_end
+    prompt, queued, withdrawn: text · error: status, error, text · assistant · tool_result · dequeued · turn_start · turn_end
     """
     try:
         with open(there(path) or "", "rb") as file:
@@ -172,6 +172,8 @@ def read_message(raw: dict, kind: str) -> dict | None:
     if kind == "queue-operation":
         if raw["operation"] == "enqueue":
             return {"kind": "queued", "text": texts(raw.get("content") or "")}
+        if raw["operation"] == "popAll":  # a person pressed Up: it stands in the composer again
+            return {"kind": "withdrawn", "text": texts(raw.get("content") or "")}
         return {"kind": "dequeued"}
     if kind == "system" and raw.get("subtype") == "turn_duration":
         return {"kind": "turn_end"}

@@ -250,9 +250,11 @@ class Look(Panes):
             return False
         if project["host"] not in (None, store.host()):
             return True
-        if project["server"] in {pane["server"] for pane in self.panes} or project["boot_id"] not in (None, boot_id()):
-            return False
-        return self.lives(int(project["server"].partition("@")[0]))
+        return project["boot_id"] in (None, boot_id()) and self.runs_elsewhere(project["server"])
+
+    def runs_elsewhere(self, server: str) -> bool:
+        """Whether a tmux server (PID@START) lives that is not the one that answered."""
+        return server not in {pane["server"] for pane in self.panes} and self.lives(int(server.partition("@")[0]))
 
     def out_of_reach(self, project: dict) -> str | None:
         """Where a project's session is, when this look cannot end it. One of another host that does not run any more is not

@@ -14,7 +14,7 @@ from ..config import Config
 from ..errors import LATER, NO, OK, Error, Later
 from ..store import Store, now
 from .look import Look
-from .send import Sender, agents_only
+from .send import Sender, agents_only, binding
 
 SHOWN = (
     "id", "key", "target", "pane_id", "state", "evidence", "attempts", "duration_s", "reason",
@@ -83,11 +83,7 @@ def address(config: Config, db: Store, target: str) -> dict:
         return {"refused": None}  # tmux does not answer: tmo-deliver finds out
     if len(rows) != 1:
         return {"refused": "no such pane" if not rows else "the window has several panes"}
-    found = rows[0]
-    if found["role"]:
-        return {"project_id": found["project_id"], "role": found["role"], "pane_id": found["pane_id"], "refused": None}
-    server = look.by_id[found["pane_id"]]["server"]
-    return {"pane_id": found["pane_id"], "pane_pid": found["pane_pid"], "server": server, "refused": None}
+    return {**binding(rows[0], look.by_id[rows[0]["pane_id"]]), "refused": None}
 
 
 def refusal(config: Config, db: Store, values: dict, text: str, command: bool) -> str | None:
@@ -117,7 +113,7 @@ def due(message: dict, at: float) -> bool:
 
 
 def addressee(message: dict) -> tuple | str | None:
-    return (message["project_id"], message["role"]) if message["role"] else message["pane_id"]
+    return (message["project_id"], message["role"]) if message["role"] else message["pane_id"] or message["target"]
 
 
 def bring_due(config: Config, db: Store, sender: Sender, wait_s: float) -> Iterator[dict]:

@@ -27,10 +27,10 @@ LOCK_S = 1.0
 
 
 @contextlib.contextmanager
-def pane_lock(config: Config, pane_id: str, wait_s: float) -> Iterator[None]:
-    """Only one of us writes to a pane."""
-    name = re.sub(r"\W", "_", config.socket) + "-" + pane_id[1:]
-    with locked(config.lock(name), wait_s, f"pane '{pane_id}' is being written to"):
+def pane_lock(config: Config, pane: dict, wait_s: float) -> Iterator[None]:
+    """Only one of us writes to a pane, however each of us names the server: by its path, its name, or not at all."""
+    name = re.sub(r"\W", "_", pane["socket_path"]) + "-" + pane["pane_id"][1:]
+    with locked(config.lock(name), wait_s, f"pane '{pane['pane_id']}' is being written to"):
         yield
 
 
@@ -62,18 +62,19 @@ class Sender:
         """
         try:
             look = Look(self.config, self.db, now())
-            rows = agents_only(look.find(message["target"]), look)
+            rows = self.rows(message, look)
         except Later as error:
             return self.close(message, "held", str(error))
         if len(rows) != 1:
             reason = "no such pane" if not rows else "the window has several panes"
             return self.close(message, "held" if keep else "refused", reason)
-        row = rows[0]
-        if other := self.other_pane(message, row, look):
-            return self.close(message, "expired", other)
+        pane = look.by_id[rows[0]["pane_id"]]
+        message = self.bound(message, rows[0], pane)
+        if replaced(message, pane):
+            return self.close(message, "expired", "the pane is another one now")
         try:
-            with pane_lock(self.config, row["pane_id"], wait_s):
-                return self.locked(message, row["pane_id"], wait_s, keep, allowed, behind)
+            with pane_lock(self.config, pane, wait_s):
+                return self.locked(message, pane["pane_id"], wait_s, keep, allowed, behind)
         except (Later, tmux.Gone, tmux.NoServer) as error:
             # What may have been typed is settled later from what is noted in the row, and never typed again before.
             fresh = self.db.message(message["key"]) or message
@@ -90,10 +91,12 @@ class Sender:
 
     def finish(self, message: dict) -> dict | None:
         """Submit a message of ours that stands unsubmitted in its pane's composer; its row, None when it is not there."""
-        pane_id = message["pane_id"]
-        with pane_lock(self.config, pane_id, LOCK_S):
+        pane = Look(self.config, self.db, now()).by_id.get(message["pane_id"])
+        if not pane:
+            return None
+        with pane_lock(self.config, pane, LOCK_S):
             look = Look(self.config, self.db, now())
-            pane = look.by_id.get(pane_id)
+            pane = look.by_id.get(message["pane_id"])
             facts = look.facts(look.row(pane)) if pane else None
             if not facts or not facts["agent"] or not self.shown(message, facts):
                 return None
@@ -101,14 +104,25 @@ class Sender:
             reopened = {**message, "state": "typing"}
             return self.submit(reopened, facts, self.config["send_timeout_s"])
 
-    def other_pane(self, message: dict, row: dict, look: Look) -> str | None:
-        """A message to a pane that nobody tagged belongs to that very pane: it ends with it."""
-        if message["project_id"] is not None or message["pane_pid"] is None:
-            return None
-        server = look.by_id[row["pane_id"]]["server"]
-        return (
-            None if (message["pane_pid"], message["server"]) == (row["pane_pid"], server) else "the pane is another one now"
-        )
+    def rows(self, message: dict, look: Look) -> list[dict]:
+        """The rows of the panes that a message may go to. It belongs to the agent, or, in a pane that nobody tagged, to
+        that very pane: its target is read once only, since tmux gives its numbers and names to others later."""
+        look.need_server()
+        if message["role"]:
+            row = look.by_role.get((message["project_id"], message["role"]))
+            return [row] if row else []
+        if message["pane_id"]:
+            pane = look.by_id.get(message["pane_id"])
+            return [look.row(pane)] if pane else []
+        return agents_only(look.find(message["target"]), look)
+
+    def bound(self, message: dict, row: dict, pane: dict) -> dict:
+        """A message with what its target names written down, if tmux did not answer when it was committed."""
+        if message["role"] or message["pane_id"]:
+            return message
+        where = binding(row, pane)
+        self.db.update("message", {"key": message["key"], "state": message["state"]}, where)
+        return {**message, **where}
 
     def locked(
         self, message: dict, pane_id: str, wait_s: float, keep: bool, allowed: tuple[str, ...], behind: str | None
@@ -123,7 +137,7 @@ class Sender:
 
         def caught_up() -> bool:
             seen["look"] = Look(self.config, self.db, now())
-            seen["facts"] = self.facts(seen["look"], message["target"], pane_id)
+            seen["facts"] = self.facts(seen["look"], fresh, pane_id)
             return seen["facts"] is None or not self.behind(seen["facts"])
 
         until(caught_up, min(wait_s, SETTLE_S), POLL_S)
@@ -162,11 +176,11 @@ class Sender:
         taken = [message["text"] for message in lately if message["state"] in ("submitted", "accepted")]
         return any(delivery.shows(shown["draft"], text, facts["profile"]) for text in taken)
 
-    def facts(self, look: Look, target: str, pane_id: str) -> dict | None:
+    def facts(self, look: Look, message: dict, pane_id: str) -> dict | None:
         """What is known of the agent in this pane, its screen included even while it works: the composer must be
-        seen to be free. None when the target is no longer this pane."""
-        rows = [row for row in look.find(target) if row["pane_id"] == pane_id]
-        if not rows:
+        seen to be free. None when the message is no longer for this pane."""
+        rows = [row for row in self.rows(message, look) if row["pane_id"] == pane_id]
+        if not rows or replaced(message, look.by_id[pane_id]):
             return None  # it moved meanwhile
         facts = look.facts(rows[0])
         look.add_screens([facts])
@@ -179,6 +193,8 @@ class Sender:
         if shown["draft"]:
             return "the composer holds a draft"
         pane, moved_at = facts["pane"], facts["activity_at"] or 0
+        if pane["pane_synchronized"]:
+            return "the panes of its window are synchronized: the others would get the Enter too"
         if self.busy(facts) and self.db.unread(pane["pane_id"], pane["@tmo_run"] or None, moved_at):
             return "the agent has not read an earlier message yet: the two would become one"
         profile, hooked = facts["profile"], facts["hooks_path"] and facts["profile"]["launch"]["hooks"]
@@ -304,7 +320,7 @@ class Sender:
         if look.server == "silent":
             return message
         if message["state"] == "typing" and pane:
-            with pane_lock(self.config, message["pane_id"], LOCK_S):  # free once its sender is dead
+            with pane_lock(self.config, pane, LOCK_S):  # free once its sender is dead
                 return self.settle_locked(message, look, pane)
         return self.settle_locked(message, look, pane)
 
@@ -312,14 +328,11 @@ class Sender:
         fresh = self.db.message(message["key"])
         if fresh is None or fresh["state"] != message["state"]:
             return fresh or message
-        same = pane is not None and (pane["pane_pid"], pane["server"]) == (message["pane_pid"], message["server"])
-        facts = look.facts(look.row(pane)) if same and pane else None
-        if facts and facts["unreadable"]:
+        facts = look.facts(look.row(pane)) if pane and same_pane(message, pane) else None
+        if (facts and facts["unreadable"]) or out_of_sight(message, facts, look):
             return message
         alive = bool(facts and facts["agent"])
-        found = traces.records(message["transcript"], message["transcript_at"] or 0)
-        others = self.db.taken_for_others(message)
-        records = [record for record in found if record["place"] not in others]
+        records = self.records(message)
         if prompt := delivery.taken(records, message["text"]):
             return self.close(message, "submitted", None, "transcript", prompt["place"])
         if facts and (place := self.taken_elsewhere(message, facts["transcript"])) is not None:
@@ -327,6 +340,8 @@ class Sender:
                 moved = {"transcript": facts["transcript"], "transcript_at": 0}  # that is its transcript then
                 self.db.update("message", {"key": message["key"], "state": message["state"]}, moved)
                 return self.close(message, "submitted", None, "transcript", place)
+        if delivery.withdrawn(records, message["text"]):
+            return self.settle_withdrawn(message, facts)
         if alive and delivery.queued(records, message["text"]):
             return message if message["state"] == "accepted" else self.close(message, "accepted", None, "transcript")
         if alive and facts and message["state"] == "typing":
@@ -336,6 +351,24 @@ class Sender:
         if not traces.there(message["transcript"]):
             return self.close(message, "unknown", "the agent ended, and it left no transcript to prove what it took up")
         return self.close(message, "queued", "the agent ended before it took the message up")
+
+    def records(self, message: dict) -> list[dict]:
+        """What the transcript holds since a message was typed, without what other messages with its text are known by."""
+        others = self.db.taken_for_others(message)
+        found = traces.records(message["transcript"], message["transcript_at"] or 0)
+        return [record for record in found if record["place"] not in others]
+
+    def settle_withdrawn(self, message: dict, facts: dict | None) -> dict:
+        """A person took a message out of the agent's queue: it stands in the composer, or was submitted from there, or
+        they did something else with it."""
+
+        def back() -> bool:
+            stands = bool(facts and facts["agent"]) and self.shown(message, facts or {})
+            return stands or delivery.taken(self.records(message), message["text"]) is not None
+
+        if until(back, SETTLE_S, POLL_S):
+            return message
+        return self.close(message, "expired", "a person took it back out of the agent's queue")
 
     def taken_elsewhere(self, message: dict, path: str | None) -> int | None:
         """Where the agent took a message up in another conversation, into which it went meanwhile (it waited behind a
@@ -374,6 +407,32 @@ class Sender:
 def unsettled(message: dict) -> bool:
     """What it leaves may still be on its way."""
     return recovery.waits((message["typed_at"] or 0) + SETTLE_S, now(), SETTLE_S)
+
+
+def binding(row: dict, pane: dict) -> dict:
+    """What a message to the agent of a row is bound to: its project and role, else that very pane."""
+    if row["role"]:
+        return {"project_id": row["project_id"], "role": row["role"], "pane_id": row["pane_id"]}
+    return {"pane_id": pane["pane_id"], "pane_pid": pane["pane_pid"], "server": pane["server"]}
+
+
+def same_pane(message: dict, pane: dict) -> bool:
+    """Whether a pane is the very one that a message was typed into, or is bound to."""
+    return (pane["pane_pid"], pane["server"]) == (message["pane_pid"], message["server"])
+
+
+def replaced(message: dict, pane: dict) -> bool:
+    """Whether there is another pane in the place of the one that a message is bound to. An agent may be in any."""
+    return not message["role"] and message["pane_pid"] is not None and not same_pane(message, pane)
+
+
+def out_of_sight(message: dict, facts: dict | None, look: Look) -> bool:
+    """Whether a look cannot see the agent of a message: then it proves nothing that none is seen."""
+    if facts:
+        return not facts["processes"] and not facts["pane"]["pane_dead"]
+    if message["project_id"]:
+        return look.elsewhere(message["project_id"])
+    return message["server"] is not None and look.runs_elsewhere(message["server"])
 
 
 def agents_only(rows: list[dict], look: Look) -> list[dict]:
