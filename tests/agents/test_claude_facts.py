@@ -208,6 +208,20 @@ def test_a_message_behind_a_turn_waits_and_its_hook_has_fired(world):
     pane.program.took("behind it")
 
 
+def test_a_message_that_is_taken_back_out_of_the_queue_is_recorded_so(world):
+    world.start()
+    pane = world.pane("1/developer")
+    gate = works(pane)
+    submit(pane, "behind it")
+    pane.shows(QUEUED)
+    pane.keys("Up")
+    until(lambda: pane.composer() == "behind it", "the draft")
+    until(lambda: [r for r in pane.transcript() if r["type"] == "queue-operation"][1:], "the record")
+    record = [r for r in pane.transcript() if r["type"] == "queue-operation"][1]
+    assert (record["operation"], record["content"]) == ("popAll", "behind it")
+    gate.touch()
+
+
 def hooks(world, name):
     """What the hooks of this name told."""
     rows = [row["hook"] for path in (world.state / "hooks").iterdir() for row in objects(path.read_text())]
