@@ -87,11 +87,16 @@ def shows(shown: str, text: str, profile: dict) -> bool:
     if folded:
         typed, told = typed_form(text, profile), folded.groupdict()
         if "chars" in told:
-            return len(typed) == int(told["chars"])
-        return typed.count("\n") == int(told["lines"] or 0) and folds(typed, profile)
+            return len(typed) == counted(told["chars"])
+        return typed.count("\n") == counted(told["lines"]) and folds(typed, profile)
     ours, seen = bare(text), bare(shown)
     scrolled = len(seen) >= WINDOW and seen in ours or shown.count("\n") >= ROWS and ours.endswith(seen)
     return seen == ours or scrolled
+
+
+def counted(words: str | None) -> int:
+    """The number in a placeholder, by its digits: it may be written `1,200`. Where it says none, 0."""
+    return int("".join(filter(str.isdecimal, words or "")) or 0)
 
 
 def folds(typed: str, profile: dict) -> bool:

@@ -196,6 +196,20 @@ def test_shows_the_text_and_nothing_else(shown, text, same, claude):
     assert delivery.shows(shown, text, claude) is same
 
 
+@pytest.mark.parametrize(
+    ("pattern", "shown", "same"),
+    [
+        (r"\[(?P<chars>[\d,]+) chars\]", "[1,200 chars]", True),
+        (r"\[(?P<chars>[\d,]+) chars\]", "[1,201 chars]", False),
+        (r"\[pasted(?: (?P<chars>\d+) chars)?\]", "[pasted]", False),  # it tells nothing: it may be anybody's
+        (r"\[pasted (?P<lines>.*) lines\]", "[pasted no lines]", True),
+    ],
+)
+def test_a_placeholder_may_write_its_number_in_another_way(pattern, shown, same, claude):
+    profile = {**claude, "screen": {**claude["screen"], "paste": pattern}}
+    assert delivery.shows(shown, "x" * 1200, profile) is same
+
+
 @given(
     st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=30), st.text("xyz", min_size=1, max_size=9)
 )
