@@ -72,7 +72,7 @@ def probed(profile: dict, auth: dict, said: dict | None) -> dict:
     if said.get("rc") == 0:
         return {**auth, "probed": True}
     words = f"{said.get('text', '')}\n{said.get('err', '')}"
-    if any(re.search(pattern, words) for pattern in profile["login"]["rejected"]):
+    if any(re.search(pattern, words) for pattern in profile["login"].get("rejected", [])):
         missing = [*auth["missing"], *({"login"} - set(auth["missing"]))]
         return {**auth, "probed": False, "ok": False, "logged_in": False, "missing": missing, "source": "probe",
                 "mend": auth["mend"] or mend(profile, missing)}  # fmt: skip

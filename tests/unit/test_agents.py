@@ -778,6 +778,13 @@ def test_only_what_this_version_answers_is_asked(version, asked, legacy, program
     assert (found["status"] is not None) is bool(asked)
 
 
+def test_an_old_version_whose_check_is_not_known_is_asked_nothing(claude, program, tmp_path, monkeypatch):
+    monkeypatch.delitem(claude["login"], "legacy")
+    found = program('echo "$*" >>"$HOME/asked"; echo 1.0.60')
+    assert (tmp_path / "asked").read_text() == "--version\n"
+    assert (found["status"], found["legacy"]) == (None, False)
+
+
 @pytest.mark.parametrize("said", ["", "Welcome", "{", "[1]"])
 def test_an_answer_in_other_words_has_no_value_to_judge(said, program):
     found = program(f"test \"$1\" = --version && echo 2.1.330 || echo '{said}'")

@@ -170,3 +170,9 @@ def test_the_refusal_to_skip_permissions_as_root_is_known_before_launch(skip, ro
 def test_an_agent_without_onboarding_does_not_need_it(stub):
     found = judge(stub, facts(config={}))
     assert (found["onboarded"], found["ok"], found["missing"]) == (None, True, [])
+
+
+def test_a_probe_that_failed_in_words_that_no_profile_knows_is_no_verdict(claude, monkeypatch):
+    monkeypatch.delitem(claude["login"], "rejected")
+    found = auth.probed(claude, judge(claude, facts()), answer(text="Invalid API key", rc=1))
+    assert (found["probed"], found["ok"], found["logged_in"]) == (None, None, True)

@@ -41,7 +41,7 @@ def facts(profile: dict, directory: str, environ: dict, home: str, timeout: floa
     words = None
     if parts(version) >= login.get("status_since", []):
         words = login["status"]
-    elif version and parts(version) < login.get("legacy_before", [0]):
+    elif version and "legacy" in login and parts(version) < login.get("legacy_before", [0]):
         words, found["legacy"] = login["legacy"], True
     if words:
         found["status"] = understood(login, ask([*command, *words], directory, environ, timeout))
