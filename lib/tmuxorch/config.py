@@ -198,11 +198,29 @@ def check_agents(tables: dict, path: str) -> None:
         for key, value in table.items():
             if key not in AGENT:
                 raise Error(f"config '{path}': unknown key 'agents.{name}.{key}'")
-            inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-            if type(value) is not AGENT[key] or not all(isinstance(word, str) for word in inside):
-                of = " of strings" if AGENT[key] in (list, dict) else ""
-                raise Error(f"config '{path}': 'agents.{name}.{key}' should be {NAMES[AGENT[key]]}{of}")
+            if not fits(value, AGENT[key]):
+                raise Error(f"config '{path}': 'agents.{name}.{key}' should be {NAMES[AGENT[key]]}")
+            if key == "command" and not value:
+                raise Error(f"config '{path}': 'agents.{name}.command' should not be empty")
 
 
-AGENT = {"command": list, "args": list, "env": dict, "skip_permissions": bool}
-NAMES = {str: "a string", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
+def fits(value, shape) -> bool:
+    """Whether a value from a TOML file has a shape: a type, alone or of what is inside; true is no whole number."""
+    whole: type | None = getattr(shape, "__origin__", None)
+    parts: tuple = getattr(shape, "__args__", ())
+    if whole is None:
+        return isinstance(value, shape) and not (shape is int and isinstance(value, bool))
+    if whole is tuple:  # an array of just these
+        return isinstance(value, list) and len(value) == len(parts) and all(map(fits, value, parts))
+    inside = value.values() if isinstance(value, dict) else value
+    return isinstance(value, whole) and all(fits(one, parts[-1]) for one in inside)
+
+
+AGENT: dict = {"command": list[str], "args": list[str], "env": dict[str, str], "skip_permissions": bool}
+# The shapes that a value may be asked to have, for people.
+NAMES: dict = {
+    str: "a string", int: "a whole number", bool: "true or false", list: "a list", dict: "a table",
+    str | bool: "a string, or true or false", list[str]: "a list of strings", list[int]: "a list of whole numbers",
+    dict[str, str]: "a table of strings", dict[str, int]: "a table of whole numbers",
+    dict[str, list[str]]: "a table of lists of strings", list[tuple[str, str, object]]: "a list of [file, key, value]",
+}  # fmt: skip

@@ -69,6 +69,9 @@ KEYS='ok installed version logged_in method expires_at trusted onboarded missing
     says tmo-authcheck "no profile of agent 'nobody'"
     want 2 tmo-authcheck -C "$W/none"
     says tmo-authcheck "cannot find directory"
+    setting agents.stub.command '[]'
+    want 2 tmo-authcheck
+    says tmo-authcheck "'agents.stub.command' should not be empty"
     want 2 tmo-authcheck word
     says tmo-authcheck
     nothing

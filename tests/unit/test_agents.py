@@ -115,7 +115,55 @@ def test_a_profile_that_lacks_something_is_one_clear_line(key, settings):
     del table[last]
     assert agents.flaw(found) == f"lacks {key}"
     table[last] = 7
-    assert agents.flaw(found) == f"has {key} of another type than {agents.NEEDED[key].__name__}"
+    assert agents.flaw(found) == f"should have {config.NAMES[agents.NEEDED[key]]} in {key}"
+
+
+@pytest.mark.parametrize(
+    ("words", "flaw"),
+    [
+        ("command = []", "should not have an empty command"),
+        ('command = ["mine", 1]', "should have a list of strings in command"),
+        ('args = "--model x"', "should have a list of strings in args"),
+        ("env = { A = 1 }", "should have a table of strings in env"),
+        ('skip_permissions = "no"', "should have true or false in skip_permissions"),
+        ("launch.hooks = [1]", "should have a list of strings in launch.hooks"),
+        ("launch.root_needs = 1", "should have a string in launch.root_needs"),
+        ('login.status_since = "2.1"', "should have a list of whole numbers in login.status_since"),
+        ("login.legacy_before = [true]", "should have a list of whole numbers in login.legacy_before"),
+        ("login.logged_in = ['yes']", "should have a string in login.logged_in"),
+        ("login.onboarding = true", "should have a string in login.onboarding"),
+        ('login.config_in_home = "yes"', "should have true or false in login.config_in_home"),
+        ("login.trust.value = 1", "should have a string, or true or false in login.trust.value"),
+        ("login.probe = 'ok'", "should have a list of strings in login.probe"),
+        ("login.probe_env = { A = 0 }", "should have a table of strings in login.probe_env"),
+        ("login.rejected = '401'", "should have a list of strings in login.rejected"),
+        ("login.rejected = ['(']", "has a pattern in login.rejected that is none: "),
+        ("login.unasked = ['a', 'b', 'c']", "should have a list of [file, key, value] in login.unasked"),
+        ("login.unasked = [['a', 'b']]", "should have a list of [file, key, value] in login.unasked"),
+        ("traces.history = 1", "should have a table of strings in traces"),
+        ("errors.login = [401]", "should have a list of strings in errors.login"),
+        ("compose.blank_after = ['x']", "should have a string in compose.blank_after"),
+        ("screen.rule = 1", "should have a string in screen.rule"),
+        ("screen.folds = 800", "should have a table of whole numbers in screen.folds"),
+        ("screen.folds = { chars = '800' }", "should have a table of whole numbers in screen.folds"),
+        ("screen.folds = { chars = true }", "should have a table of whole numbers in screen.folds"),
+        ("screen.busy = 'esc to interrupt'", "should have a list of strings in screen.busy"),
+        ("screen.menu = 'Enter to confirm'", "should have a list of strings in screen.menu"),
+        ("screen.item = ['x']", "should have a string in screen.item"),
+        ("screen.dialog = ['trust']", "should have a table of lists of strings in screen.dialog"),
+        ("screen.dialog.trust = 'trust this'", "should have a table of lists of strings in screen.dialog"),
+        ("screen.answer.trust = ['yes']", "should have a table of strings in screen.answer"),
+        ("screen.said.login = 'Please run'", "should have a table of lists of strings in screen.said"),
+        ("screen.said.tired = ['yawn']", "has screen.said.tired, which is no state that is told so"),
+        ("screen.busy = ['x{99999999999}']", "has a pattern in screen.busy that is none: "),
+        ("screen.paste = '^Pasted .*$'", "should have a group lines or chars in screen.paste"),
+    ],
+)  # fmt: skip
+def test_a_profile_that_would_stop_us_later_is_one_clear_line_now(words, flaw):
+    found = tomllib.loads(STUB)
+    agents.overlay(found, tomllib.loads(words))
+    told = agents.flaw(found) or ""
+    assert told.startswith(flaw) if flaw.endswith(": ") else told == flaw
 
 
 @pytest.mark.parametrize("name", ["claude", "codex", "stub"])
@@ -128,7 +176,7 @@ def test_a_profile_that_cannot_be_worked_with_is_one_clear_line(settings):
         agents.profile(settings(mine='title = "Mine"\ncommand = ["mine"]\n'), "mine")
     with pytest.raises(Error, match=r"profile '.*/claude.toml' has a pattern in screen.busy that is none"):
         agents.profile(settings(claude='[screen]\nbusy = ["("]\n'), "claude")
-    with pytest.raises(Error, match=r"has process.names of another type than list"):
+    with pytest.raises(Error, match=r"should have a list of strings in process.names"):
         agents.profile(settings(claude='[process]\nnames = "claude"\n'), "claude")
 
 

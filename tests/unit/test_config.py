@@ -177,6 +177,7 @@ def test_a_file_that_is_no_utf8_is_said_so(tmp_path):
         ("[agents.claude]\nskip_permision = true", "unknown key 'agents.claude.skip_permision'"),
         ("[agents.claude]\nargs = 1", "'agents.claude.args' should be a list of strings"),
         ("[agents.claude]\nargs = [1]", "'agents.claude.args' should be a list of strings"),
+        ("[agents.claude]\ncommand = []", "'agents.claude.command' should not be empty"),
         ('[agents.claude]\ncommand = "claude"', "'agents.claude.command' should be a list of strings"),
         ("[agents.claude]\nenv = []", "'agents.claude.env' should be a table of strings"),
         ("[agents.claude.env]\nIS_SANDBOX = 1", "'agents.claude.env' should be a table of strings"),

@@ -10,20 +10,32 @@ import os
 import re
 import uuid
 
-from ..config import Config, read_toml
+from ..config import AGENT, NAMES, Config, fits, read_toml
 from ..errors import Error
 
-# What every profile has, by dotted key, and those of its keys that hold regular expressions.
-NEEDED: dict[str, type] = {
-    "title": str, "command": list, "home.env": str, "home.default": str, "process.names": list, "launch.new": list,
-    "launch.resume": list, "launch.hooks": list, "launch.skip_permissions": list, "login.status": list, "login.config": str,
-    "login.credentials": list, "login.environment": list, "login.mend": str, "login.trust.key": str, "traces": dict,
-    "compose.submit": str, "compose.command": str, "compose.compact": str, "errors.login": list, "errors.limited": list,
-    "errors.context_full": list, "screen.prompt": str, "screen.cursor": str, "screen.paste": str,
+# The shapes of a profile's values, by dotted key: of what every profile has, and of all that one may have.
+NEEDED: dict = {
+    "title": str, "command": list[str], "home.env": str, "home.default": str, "process.names": list[str],
+    "launch.new": list[str], "launch.resume": list[str], "launch.hooks": list[str], "launch.skip_permissions": list[str],
+    "login.status": list[str], "login.config": str, "login.credentials": list[str], "login.environment": list[str],
+    "login.mend": str, "login.trust.key": str, "login.trust.value": str | bool, "traces": dict[str, str],
+    "compose.submit": str, "compose.command": str, "compose.compact": str, "errors.login": list[str],
+    "errors.limited": list[str], "errors.context_full": list[str], "screen.prompt": str, "screen.cursor": str,
+    "screen.paste": str,
 }  # fmt: skip
+SHAPES: dict = NEEDED | AGENT | {
+    "launch.root_needs": str, "login.status_since": list[int], "login.legacy": list[str], "login.legacy_before": list[int],
+    "login.logged_in": str, "login.logged_out": str, "login.config_in_home": bool, "login.trust.within": str,
+    "login.onboarding": str, "login.probe": list[str], "login.probe_env": dict[str, str], "login.rejected": list[str],
+    "login.unasked": list[tuple[str, str, object]], "compose.blank_after": str, "screen.rule": str, "screen.shell": str,
+    "screen.folds": dict[str, int], "screen.busy": list[str], "screen.item": str, "screen.menu": list[str],
+    "screen.dialog": dict[str, list[str]], "screen.answer": dict[str, str], "screen.said": dict[str, list[str]],
+}  # fmt: skip
+# Those that hold regular expressions, and the states that words on the screen may tell.
 PATTERNS = ("compose.command", "compose.blank_after", "errors.limited", "errors.context_full", "login.logged_in",
-            "login.logged_out", "screen.paste", "screen.item", "screen.busy", "screen.menu", "screen.dialog", "screen.said",
-            "screen.answer")  # fmt: skip
+            "login.logged_out", "login.rejected", "screen.paste", "screen.item", "screen.busy", "screen.menu",
+            "screen.dialog", "screen.said", "screen.answer")  # fmt: skip
+SAID = ("login", "limited", "api_error", "context_full")
 HERE = os.path.dirname(os.path.realpath(__file__))
 INTERPRETERS = ("python", "node")  # of agents that are scripts
 
@@ -62,18 +74,32 @@ def overlay(values: dict, more: dict) -> None:
 
 
 def flaw(values: dict) -> str | None:
-    """What is wrong with a profile, None when nothing is."""
-    for key, kind in NEEDED.items():
+    """What is wrong with a profile, None when nothing is. What is not seen here stops the work on all agents later."""
+    return wrong_shape(values) or wrong_pattern(values)
+
+
+def wrong_shape(values: dict) -> str | None:
+    for key, shape in SHAPES.items():
         found = value_at(values, key)
-        if not isinstance(found, kind):
-            return f"lacks {key}" if found is None else f"has {key} of another type than {kind.__name__}"
+        if found is None and key in NEEDED:
+            return f"lacks {key}"
+        if found is not None and not fits(found, shape):
+            return f"should have {NAMES[shape]} in {key}"
+    if not values["command"]:
+        return "should not have an empty command"
+    strange = next((state for state in values["screen"].get("said", {}) if state not in SAID), None)
+    return f"has screen.said.{strange}, which is no state that is told so" if strange else None
+
+
+def wrong_pattern(values: dict) -> str | None:
     for key in PATTERNS:
         for pattern in leaves(value_at(values, key)):
             try:
                 re.compile(pattern)
-            except (re.error, TypeError) as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 return f"has a pattern in {key} that is none: {error}"
-    return None
+    counts = re.compile(values["screen"]["paste"]).groupindex.keys() & {"lines", "chars"}
+    return None if counts else "should have a group lines or chars in screen.paste"
 
 
 def value_at(values: dict, key: str) -> object:
