@@ -17,7 +17,7 @@ from .errors import LATER, NO, OK, WRONG, Error
 
 __all__ = [
     "LATER", "NO", "OK", "WRONG", "Parser", "Rows", "emit", "inputs", "is_agent", "later", "number", "put", "run",
-    "save", "say", "since",
+    "save", "say", "since", "text", "whole",
 ]  # fmt: skip
 
 
@@ -138,6 +138,22 @@ def number(word: str) -> float:
     value = float(word)
     if not math.isfinite(value):
         raise ValueError(word)
+    return value
+
+
+def text(key: str, value: object) -> str:
+    """A row's text, "" for null: one that a path and a shell line (no NUL) and the database (only UTF-8) can hold."""
+    if value is not None and not isinstance(value, str):
+        raise Error(f"'{key}' should be a string")
+    if re.search(r"[\0\ud800-\udfff]", value or ""):
+        raise Error(f"'{key}' should be UTF-8 without a NUL")
+    return value or ""
+
+
+def whole(key: str, value: object) -> int:
+    """A row's whole number, of a size that the database holds."""
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise Error(f"'{key}' should be a whole number of at most 64 bits")
     return value
 
 

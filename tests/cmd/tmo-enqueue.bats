@@ -69,7 +69,7 @@ COLUMNS_OF_A_PROJECT='project_id id name status status_at session_name project_p
     want 2 tmo-enqueue -p "$W/shop" "$W/none.md" "$W/shop.md" "$W/shop"
     out 'length == 1 and (.[0].spec_path | endswith("/shop.md"))'
     [ "$(wc -l <"$W/err")" -eq 2 ]
-    grep -q "cannot read spec '$W/none.md': No such file or directory" "$W/err"
+    grep -q "cannot queue '$W/none.md': No such file or directory" "$W/err"
     printf '{"spec_path": "%s"}\n' "$W/shop.md" | want 2 tmo-enqueue -p "$W/none" -
     says tmo-enqueue "cannot find directory '$W/none'"
     nothing
@@ -81,6 +81,42 @@ COLUMNS_OF_A_PROJECT='project_id id name status status_at session_name project_p
         says tmo-enqueue
         nothing
     done
+}
+
+@test 'a name, text or number that nothing can hold keeps no other spec from the queue' {
+    project shop
+    bad=$W/$'caf\xe9.md'
+    cp "$W/shop.md" "$bad"
+    want 2 tmo-enqueue -p "$W/shop" "$bad" "$W/shop.md"
+    says tmo-enqueue "cannot queue '$W/caf\\udce9.md': 'spec_path' should be UTF-8 without a NUL"
+    out 'length == 1 and .[0].spec_path == $w + "/shop.md"' --arg w "$W"
+    mkdir "$W/"$'caf\xe9'
+    ln -s "$W/"$'caf\xe9' "$W/link"
+    want 2 tmo-enqueue -p "$W/link" "$W/shop.md" # it is the real path that would be kept
+    says tmo-enqueue "cannot queue '$W/shop.md': 'project_path' should be UTF-8"
+    for key in spec_path project_path name agent size batch_id verify_command depends_on; do
+        for text in 'a\u0000b' 'a\ud800b'; do
+            refused_beside_another "\"$key\": \"$text\""
+            [ "$key" = spec_path ] || says tmo-enqueue "cannot queue '$W/shop.md': "
+        done
+    done
+    says tmo-enqueue "'depends_on' should be project numbers"
+    for key in priority max_retries; do
+        refused_beside_another "\"$key\": 9223372036854775808"
+        says tmo-enqueue "cannot queue '$W/shop.md': '$key' should be a whole number of at most 64 bits"
+        refused_beside_another "\"$key\": -99999999999999999999"
+    done
+    want 0 tmo-enqueue -p "$W/shop" -P 9223372036854775807 "$W/shop.md"
+    out '.[0].priority == 9223372036854775807'
+}
+
+# refused_beside_another KEYS: the row with these keys is told in one line that a terminal can show, the next is queued.
+refused_beside_another() {
+    printf '{"spec_path": "%s", %s}\n{"spec_path": "%s", "name": "next"}\n' "$W/shop.md" "$1" "$W/shop.md" >"$W/rows"
+    want 2 tmo-enqueue -p "$W/shop" - <"$W/rows"
+    says tmo-enqueue 'cannot queue '
+    [ -z "$(tr -d '[:print:]\n' <"$W/err")" ] || fail 'what is said holds a control character'
+    out 'map(.name) == ["next"]'
 }
 
 @test 'wrong calls: no spec, an unknown size, agent, role list, dependency or number' {

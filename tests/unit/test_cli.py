@@ -207,6 +207,29 @@ def test_inputs(words, given, monkeypatch):
     assert cli.inputs(words)[0] == given
 
 
+@pytest.mark.parametrize("value", ["", "x", "名前", "a\nb", "\x1b[2J", "\U0001f600"])
+def test_a_rows_text(value):
+    assert cli.text("name", value) == value
+    assert cli.text("name", None) == ""
+
+
+@pytest.mark.parametrize("value", [7, 0, False, ["x"], {}, "a\0b", "\0", "caf\udce9", "\ud83d"])
+def test_what_is_no_text_that_can_be_kept_and_handed_on_is_an_error(value):
+    with pytest.raises(Error, match="'name' should be"):
+        cli.text("name", value)
+
+
+@pytest.mark.parametrize("value", [0, -7, 2**63 - 1, -(2**63)])
+def test_a_rows_whole_number(value):
+    assert cli.whole("priority", value) == value
+
+
+@pytest.mark.parametrize("value", [None, True, 1.0, "7", [], 2**63, -(2**63) - 1, 10**30])
+def test_what_is_no_whole_number_that_can_be_kept_is_an_error(value):
+    with pytest.raises(Error, match="'priority' should be a whole number"):
+        cli.whole("priority", value)
+
+
 def test_inputs_have_the_key_that_is_asked_for():
     assert cli.inputs([7], "project_id")[0] == [{"project_id": 7}]
 
