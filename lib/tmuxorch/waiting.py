@@ -13,6 +13,7 @@ from typing import TypeVar
 from .errors import Later
 
 T = TypeVar("T")
+SHORTEST_S, LONGEST_S = 0.001, 86400.0  # what an alarm is set to: 0 would switch it off, and its clock ends somewhere
 
 
 def until(check: Callable[[], T], wait_s: float, poll_s: float) -> T:
@@ -27,13 +28,14 @@ def until(check: Callable[[], T], wait_s: float, poll_s: float) -> T:
 
 @contextlib.contextmanager
 def deadline(seconds: float, message: str) -> Iterator[None]:
-    """Raise Later when the block takes longer: it bounds what has no timeout of its own, a blocking flock or libtmux."""
+    """Raise Later when the block takes longer: it bounds what has no timeout of its own, a blocking flock or libtmux. No
+    time is a very short one, and an endless one a day."""
 
     def late(*_: object) -> None:
         raise Later(message)
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, min(max(seconds, SHORTEST_S), LONGEST_S))
     try:
         yield
     finally:

@@ -890,10 +890,10 @@ def test_a_config_that_is_not_there_is_empty_and_one_that_is_broken_unknown(cont
 
 
 def test_a_probe_is_one_call_and_its_status(tmp_path, claude):
-    for script, rc in (("exit 0", 0), ("exit 1", 1), ("exec sleep 600", None)):
+    for script, rc, longest_s in (("exit 0", 0, 1e300), ("exit 1", 1, 1e7), ("exec sleep 600", None, 0.5)):
         path = tmp_path / "claude"
         path.write_text(f'#!/bin/sh\necho "$*" >"{tmp_path}/asked"\n{script}\n')
         path.chmod(0o755)
         profile = {**claude, "command": [str(path)]}
-        assert login.probe(profile, str(tmp_path), {"PATH": os.environ["PATH"]}, 0.5).get("rc") == rc
+        assert login.probe(profile, str(tmp_path), {"PATH": os.environ["PATH"]}, longest_s).get("rc") == rc
     assert "-p" in (tmp_path / "asked").read_text()

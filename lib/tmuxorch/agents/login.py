@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 
 from ..errors import Error
+from ..waiting import LONGEST_S
 
 TIMEOUT_S = 15.0
 
@@ -60,9 +61,10 @@ def understood(login: dict, said: dict) -> dict:
 
 def ask(command: list[str], directory: str, environ: dict, timeout: float) -> dict:
     """Run an agent's own short command: {"rc", "text", "value"}, or {"timeout"}, or {"error"}."""
+    longest = min(timeout, LONGEST_S)  # subprocess takes some weeks and no more
     try:
         done = subprocess.run(
-            command, cwd=directory, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
+            command, cwd=directory, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=longest, check=False
         )
     except subprocess.TimeoutExpired:
         return {"timeout": timeout}
