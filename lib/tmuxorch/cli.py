@@ -134,9 +134,9 @@ def no_json(word: str) -> None:
 
 
 def number(word: str) -> float:
-    """A finite number on a command line."""
+    """A number on a command line: finite, and not below 0."""
     value = float(word)
-    if not math.isfinite(value):
+    if not 0 <= value < math.inf:
         raise ValueError(word)
     return value
 

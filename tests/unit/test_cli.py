@@ -248,6 +248,17 @@ def test_a_row_about_an_agent(row, agent):
     assert cli.is_agent(row) is agent
 
 
+@pytest.mark.parametrize(("word", "value"), [("0", 0.0), ("2.5", 2.5), ("1e3", 1000.0)])
+def test_a_number(word, value):
+    assert cli.number(word) == value
+
+
+@pytest.mark.parametrize("word", ["soon", "nan", "inf", "-inf", "-1", "-0.5", "1e400"])
+def test_what_is_no_number_or_below_zero(word):
+    with pytest.raises(ValueError, match=word):
+        cli.number(word)
+
+
 NOW = 1_700_000_000.0
 
 
