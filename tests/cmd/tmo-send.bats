@@ -254,14 +254,39 @@ trust_shown() { screen_of mine:0.0 | grep -q 'trust'; }
     out '.[0].send == null'
 }
 
+@test 'however short or long the wait may be, it has an end' {
+    idle_agent
+    hold_lock "$W"/state/locks/*-0.lock
+    for wait in 0 0.0 1; do
+        want 75 timeout $LONG tmo-send -k k -t $wait 1/developer 'only once'
+        out '.[0] | .state == "held" and (.reason | contains("is being written to"))'
+    done
+    kill "${JOBS[-1]}"
+    eventually $LONG gone "${JOBS[-1]}"
+    want 0 tmo-send -k k -t 1e300 1/developer 'only once'
+    [ "$(taken 'only once')" -eq 1 ]
+}
+
+# hold_lock FILE: somebody writes to a pane until the test is over.
+hold_lock() {
+    background python3 -c 'import fcntl, signal, sys
+lock = open(sys.argv[1])
+fcntl.flock(lock, fcntl.LOCK_EX)
+open(sys.argv[2], "w").close()
+signal.pause()' "$1" "$W/locked"
+    eventually $LONG test -e "$W/locked"
+}
+
 @test 'wrong calls: no text, a time that is none' {
     idle_agent
-    for words in '' '1/developer' '-t soon 1/developer x' '-t nan 1/developer x' '-A noon 1/developer x' '-A +1y 1/developer x'; do
+    for words in '' '1/developer' '-t soon 1/developer x' '-t nan 1/developer x' '-t -1 1/developer x' '-t inf 1/developer x' \
+        '-A noon 1/developer x' '-A +1y 1/developer x'; do
         # shellcheck disable=SC2086 # words
         want 2 tmo-send $words </dev/null
         says tmo-send
         nothing
     done
+    [ "$(sql "SELECT count(*) FROM message WHERE text = 'x'")" -eq 0 ]
 }
 
 # An agent of which only the screen is known: our stub, by a profile that says nothing of its traces.

@@ -5,9 +5,11 @@ import json
 import pytest
 from tmuxorch import config, store
 from tmuxorch.errors import Later
+from tmuxorch.steps import send
 from tmuxorch.steps.send import Sender, out_of_sight, pane_lock
 
 PROMPT = json.dumps({"type": "user", "message": {"role": "user", "content": "go on"}}) + "\n"
+DEADLINE_S = 30.0
 
 
 @pytest.fixture
@@ -60,3 +62,20 @@ def test_one_pane_has_one_lock_however_its_server_is_named(tmp_path):
 @pytest.mark.parametrize(("processes", "dead", "unseen"), [([], False, True), ([], True, False), ([{}], False, False)])
 def test_a_process_table_that_cannot_be_read_ends_no_agent(processes, dead, unseen):
     assert out_of_sight({}, {"processes": processes, "pane": {"pane_dead": dead}}, None) == unseen
+
+
+@pytest.mark.parametrize("least_s", [DEADLINE_S, 0.0])  # 0: as when tmux was slow to press it
+def test_an_enter_is_never_left_without_a_look_for_its_proof(least_s, sender, accepted, stub, tmp_path, monkeypatch):
+    accepted("a", 0)
+    message = {**sender.db.message("a"), "hook_at": 0}
+    facts = {"pane": {"pane_id": "%1", "pane_pid": 1, "@tmo_run": ""}, "profile": stub, "hooks_path": None}
+
+    def press(*_):
+        (tmp_path / "transcript.jsonl").write_text(PROMPT)
+        return True
+
+    monkeypatch.setattr(send, "LEAST_S", least_s)
+    monkeypatch.setattr(sender.tmux, "press", press)
+    monkeypatch.setattr(sender, "busy", lambda _: False)
+    monkeypatch.setattr(sender, "unproved", lambda *_: {"state": "unknown"})
+    assert sender.submit(message, facts, 0.0)["state"] == "submitted"

@@ -23,6 +23,7 @@ POLL_S = 0.02
 SETTLE_S = 5.0  # an agent writes its transcript at most this long after the Enter (measured: 1.3 s)
 PRESSES = 2  # Enter is pressed so often at most
 AGAIN_S = 1.5  # and so long after the first
+LEAST_S = 2.0  # its proof is waited for so long at least: what is called unknown is never looked for again
 LOCK_S = 1.0
 
 
@@ -56,10 +57,11 @@ class Sender:
     ) -> dict:
         """Try to deliver an open message now; its row afterwards.
 
-        wait_s bounds the wait for evidence. keep: hold what a caller would be refused (tmo-deliver, while the
-        project runs). allowed: states that the caller treats by this very message. behind: why it has to wait although
-        its agent could take it.
+        wait_s (LEAST_S at least) bounds the wait for evidence. keep: hold what a caller would be refused (tmo-deliver,
+        while the project runs). allowed: states that the caller treats by this very message. behind: why it has to wait
+        although its agent could take it.
         """
+        wait_s = max(wait_s, LEAST_S)
         try:
             look = Look(self.config, self.db, now())
             rows = self.rows(message, look)
@@ -241,7 +243,8 @@ class Sender:
                 presses, again_at = presses + 1, time.monotonic() + AGAIN_S
             return None
 
-        return until(closed, wait_s, POLL_S) or self.unproved(message, facts)
+        found = until(closed, max(wait_s, LEAST_S), POLL_S) or self.proof(message, facts, was_busy, late=True)
+        return found or self.unproved(message, facts)
 
     def proof(self, message: dict, facts: dict, was_busy: bool, late: bool) -> dict | None:
         """The row of a message that something proves by now to have been taken up or queued. late: what is not taken up
