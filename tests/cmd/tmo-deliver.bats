@@ -196,3 +196,12 @@ held_back() { tmo-deliver | jq -es 'map([.state, .reason]) == [$ARGS.positional]
 }
 
 painted() { [ "$(taken 'paint the door red')" -ge 1 ]; }
+
+@test '-t 0 is a short wait, not the usual one' {
+    setting send_timeout_s $LONG
+    running shop 'deaf 60'
+    eventually $LONG begun deaf
+    want 0 tmo-send -q 1/developer 'hello?'
+    want 0 tmo-deliver -t 0
+    out '.[0] | .state == "typed" and .duration_s < 30'
+}
