@@ -24,6 +24,12 @@ def ask(directory: str, *args: str) -> str | None:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
+def top(directory: str) -> str | None:
+    """Where the work tree begins that holds a directory. git is asked for the way up: a name may be no UTF-8."""
+    out = ask(directory, "rev-parse", "--show-cdup")
+    return None if out is None else os.path.normpath(os.path.join(directory, out.rstrip("\n")))
+
+
 def head(directory: str) -> str | None:
     out = ask(directory, "rev-parse", "--verify", "-q", "HEAD")
     return out.strip() if out else None

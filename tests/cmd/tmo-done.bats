@@ -39,11 +39,27 @@ in_its_pane() { env TMO_PROJECT=1 TMO_ROLE=developer "TMO_RUN=$(sql 'SELECT run 
     out '.[-2].evidence.done == {"developer": "by its marker"}'
 }
 
-@test 'where the database cannot be reached the word is kept as a marker' {
+@test 'where the database cannot be reached the word is kept as a marker, wherever in the project the agent stands' {
+    running shop 'run mkdir -p src/sub && cd src/sub && git init -q && TMO_DB=/proc/nowhere/queue.db tmo-done 2>said' 'say ready'
+    eventually $LONG state_is 1/developer idle
+    cp "$W/shop/src/sub/said" "$W/err"
+    says tmo-done "that is noted in '$W/shop/.tmuxorch/done' meanwhile"
+    rm -r "$W/shop/src"
+    want 0 tmo-complete
+    out '.[0].completion.verdict == "completed"'
+}
+
+@test 'in a pane that was not told its directory it is kept where the work tree begins, else where the agent stands' {
     idle_agent shop
-    cd "$W/shop"
+    mkdir -p "$W/shop/src/sub"
+    for place in "$W/shop/src/sub" "$W/shop"; do
+        cd "$place"
+        want 2 in_its_pane env TMO_DB=/proc/nowhere/queue.db tmo-done
+        says tmo-done "that is noted in '$W/shop/.tmuxorch/done' meanwhile"
+    done
+    cd "$W/here"
     want 2 in_its_pane env TMO_DB=/proc/nowhere/queue.db tmo-done
-    says tmo-done "that is noted in './.tmuxorch/done' meanwhile"
+    says tmo-done "that is noted in '$W/here/.tmuxorch/done' meanwhile"
     want 0 tmo-complete
     out '.[0].completion.verdict == "completed"'
 }

@@ -26,6 +26,7 @@ load ../helper
     grep -qx "TMO_SOCKET=$TMO_SOCKET" "$W/shop/env.txt"
     grep -qx 'TMO_PROJECT=1' "$W/shop/env.txt"
     grep -qx 'TMO_ROLE=developer' "$W/shop/env.txt"
+    grep -qx "TMO_DIRECTORY=$W/shop" "$W/shop/env.txt"
     grep -qx "TMO_RUN=$(sql 'SELECT run FROM agent_health')" "$W/shop/env.txt"
     grep -qx 'EXTRA=of the agent' "$W/shop/env.txt"
     [ "$(cat "$W/shop/where.txt")" = "$BIN/tmo-done" ]

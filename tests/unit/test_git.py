@@ -49,6 +49,12 @@ def test_a_directory_without_a_repository_is_none(tmp_path):
         assert git.log(directory, 5) == []
 
 
+def test_where_the_work_tree_begins(repo, tmp_path):
+    sub = os.path.join(repo.path, os.fsdecode(b"a\xff\nb"), "two words")
+    os.makedirs(sub)
+    assert (git.top(sub), git.top(repo.path), git.top(str(tmp_path))) == (repo.path, repo.path, None)
+
+
 def test_an_empty_repository(repo):
     assert (git.head(repo.path), git.dirty(repo.path), git.log(repo.path, 5)) == (None, 0, [])
     (repo.files / "a").write_text("x")

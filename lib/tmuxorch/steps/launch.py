@@ -104,7 +104,7 @@ class Launcher:
         path = given.get("PATH") or os.defpath
         values = {
             "TMO_DB": self.config.db, "TMO_SOCKET": self.config.socket, "TMO_PROJECT": str(project["id"]),
-            "TMO_ROLE": role, "TMO_RUN": run,
+            "TMO_ROLE": role, "TMO_RUN": run, "TMO_DIRECTORY": project["project_path"],
             "PATH": path if self.bin in path.split(":") else f"{path}:{self.bin}",
         }  # fmt: skip
         for name in ("TMO_CONFIG", "LANG", "LC_ALL", profile["home"]["env"]):
