@@ -254,6 +254,41 @@ trust_shown() { screen_of mine:0.0 | grep -q 'trust'; }
     out '.[0].send == null'
 }
 
+@test 'rows: what names one message is refused, and each row has a key of its own' {
+    idle_agent
+    jq -nc '{target: "1/developer", text: "one", key: "r1"}, {target: "1/developer", text: "two", key: 0},
+        {target: "1/developer", text: "three", key: null}' >"$W/rows"
+    want 2 tmo-send -k once - <"$W/rows"
+    says tmo-send "a row's own key"
+    nothing
+    want 2 tmo-send -k '' 1/developer one
+    says tmo-send 'KEY is empty'
+    nothing
+    [ "$(sql "SELECT count(*) FROM message WHERE key NOT GLOB 'briefing/*'")" -eq 0 ]
+    for _ in 1 2; do
+        want 0 tmo-send -q - <"$W/rows"
+        out 'map(.send.state) == ["queued", "queued", "queued"] and map(.send.key)[:2] == ["r1", "0"]'
+    done
+    [ "$(sql "SELECT count(*) FROM message WHERE key NOT GLOB 'briefing/*'")" -eq 4 ]
+    want 2 tmo-send -q - <<<'{"target": "1/developer", "text": "four", "key": ""}'
+    out '.[0].send == null and (.[0].error | contains("key"))'
+    want 0 tmo-send -A +1h - <<<'{"target": "1/developer", "text": "five"}'
+    out '.[0].send | .state == "queued" and (.due_at - now | . > 3500 and . < 3601)'
+}
+
+@test 'rows: what may be tried again is 75, unless something else was wrong' {
+    idle_agent
+    echo '{"target": "1/developer", "text": "one", "key": "r1"}' >"$W/rows"
+    hold_database
+    want 75 tmo-send - <"$W/rows"
+    says tmo-send 'is busy'
+    out '.[0] | .send == null and (.error | contains("is busy"))'
+    want 75 tmo-send -e - <"$W/rows"
+    echo 'no row' >>"$W/rows"
+    want 2 tmo-send - <"$W/rows"
+    kill "${JOBS[-1]}"
+}
+
 @test 'however short or long the wait may be, it has an end' {
     idle_agent
     hold_lock "$W"/state/locks/*-0.lock
