@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from . import __version__
-from .errors import LATER, NO, OK, WRONG, Error
+from .errors import LATER, NO, OK, WRONG, Error, in_words
 
 __all__ = [
     "LATER", "NO", "OK", "WRONG", "Parser", "Rows", "emit", "inputs", "is_agent", "later", "number", "put", "run",
@@ -214,7 +214,6 @@ def run(main: Callable[[], int | None], changes: bool = False) -> None:
     except KeyboardInterrupt:
         status = 130
     except OSError as error:
-        what = f"cannot use '{error.filename}'" if error.filename else "system error"
-        say(f"{what}: {error.strerror or error}")
+        say(in_words(error))
         status = WRONG
     sys.exit(status)

@@ -125,8 +125,11 @@ def first_file(folders: tuple[str, ...], *names: str) -> tuple[str, str]:
         for folder in folders:
             path = os.path.join(folder, name)
             if os.path.exists(path):
-                with open(path, encoding="utf-8", errors="replace") as file:
-                    return file.read(), path
+                try:
+                    with open(path, encoding="utf-8", errors="replace") as file:
+                        return file.read(), path
+                except OSError as error:
+                    raise Error(f"cannot read briefing '{path}': {error.strerror}") from None
     raise Error(f"cannot find briefing '{names[-1]}'")
 
 

@@ -51,6 +51,10 @@ ROLES='orchestrator project_manager developer tester testrunner researcher docum
     want 2 tmo-brief -p 1 gardener
     says tmo-brief "unknown placeholder '{mistake}'"
     nothing
+    rm "$W/briefings/start.md"
+    mkdir "$W/briefings/start.md"
+    want 2 tmo-brief -p 1 gardener
+    says tmo-brief "cannot read briefing '$W/briefings/start.md'"
 }
 
 @test 'wrong calls: no role, an unknown kind, an unknown project' {

@@ -332,3 +332,20 @@ started() { tmo-start >/dev/null || true; status_is 1 processing; }
     IS_SANDBOX=1 want 0 tmo-start
     status_is 1 processing
 }
+
+@test 'an agent whose config cannot be written, and a briefing that cannot be read, stop no other project' {
+    mkdir -p "$W/agents" "$W/other" "$W/briefings/start/tester.md"
+    sed 's/^home = .*/home = { env = "OTHER_HOME", default = "~\/other" }/' "$ROOT/lib/tmuxorch/agents/stub.toml" >"$W/agents/other.toml"
+    ln -s /proc/sys/config.json "$W/other/config.json" # nobody may make a file there
+    project trust
+    enqueue trust -a other --retries 0
+    project brief
+    enqueue brief -r tester --retries 0
+    project shop 'say ready'
+    enqueue shop
+    OTHER_HOME=$W/other want 0 tmo-start
+    want 0 tmo-project
+    out 'map(.status) == ["failed", "failed", "processing"]'
+    out '.[0].error_message | startswith("cannot write") and contains($file)' --arg file "$W/other/config.json"
+    out '.[1].error_message | startswith("cannot read briefing")'
+}

@@ -1,8 +1,10 @@
 """agents: profiles laid over each other, and what running agents leave behind, half-written or not."""
 
+import errno
 import json
 import os
 import random
+import re
 import stat
 import subprocess
 import sys
@@ -670,6 +672,19 @@ def test_a_link_stays_a_link(claude, tmp_path, claude_json):
     assert login.give_trust(claude, str(dangling), "/p")
     assert dangling.is_symlink()
     assert (tmp_path / "dotfiles" / "new.json").exists()
+
+
+@pytest.mark.parametrize("call", ["makedirs", "replace"])
+def test_a_config_that_cannot_be_written_is_named_with_the_reason(claude, call, claude_json, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    path = claude_json({"numStartups": 1})
+    monkeypatch.setattr(login.os, call, fails)
+    with pytest.raises(Error, match=f"^cannot write '{re.escape(path)}' to trust '/p': Read-only file system$"):
+        login.give_trust(claude, path, "/p")
+    assert read(path) == {"numStartups": 1}
+    assert os.listdir(os.path.dirname(path)) == [".claude.json"]
 
 
 @pytest.mark.parametrize("trusted_one", ["/p", "/p/sub", "/"])

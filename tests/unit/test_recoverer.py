@@ -3,6 +3,7 @@
 import pytest
 from tmuxorch import config, store
 from tmuxorch.errors import Error, Later
+from tmuxorch.steps import recover
 from tmuxorch.steps.launch import homed
 from tmuxorch.steps.recover import Recoverer, return_key
 
@@ -13,7 +14,14 @@ def recoverer(tmp_path):
     return Recoverer(settings, store.write(settings.db), dry=False)
 
 
-def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Error("tmux said something new"), "tmux said something new"),
+        (PermissionError(13, "Permission denied", "/b"), "cannot use '/b': Permission denied"),
+    ],
+)
+def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(error, reason, tmp_path, monkeypatch):
     settings = config.load({"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "queue.db")})
     recoverer = Recoverer(settings, store.write(settings.db), dry=False)
     rows = [{"project_id": None, "role": role, "pane_id": "%1", "health": {"state": "shell"}} for role in ("a", "b", "c")]
@@ -22,7 +30,7 @@ def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(tmp_path, mo
 
     def brief(_, role):
         if role == "b":
-            raise Error("tmux said something new")
+            raise error
         return {"state": "submitted", "reason": None}
 
     monkeypatch.setattr(recoverer.launcher, "wait_ready", lambda keys: dict.fromkeys(keys, {"state": "idle"}))
@@ -30,8 +38,25 @@ def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(tmp_path, mo
     monkeypatch.setattr(recoverer.db, "project", lambda _: {"id": 1})
     recoverer.await_relaunched()
     assert [(plan["result"], plan["briefed"]) for plan in plans] == [("done", True), ("failed", False), ("done", True)]
-    assert plans[1]["reason"] == "tmux said something new"
+    assert plans[1]["reason"] == reason
     assert [event["dest"] for event in recoverer.db.events(kind="recovery")] == ["done", "failed", "done"]
+
+
+def test_a_file_that_stops_one_recovery_stops_no_other(recoverer, monkeypatch):
+    db = recoverer.db
+    with db.transaction():
+        values = {"name": "a", "status": "queued", "enqueued_at": 1, "agent": "stub", "roles": "developer"}
+        number = db.insert("project_queue", values)
+    db.save_agent(number, "developer", {"agent": "stub"})
+
+    def look(*_):
+        raise PermissionError(13, "Permission denied", "/b")
+
+    monkeypatch.setattr(recover, "Look", look)
+    row = {"project_id": number, "role": "developer", "pane_id": "%1", "health": {"state": "shell"}}
+    plan = {"action": "relaunch", "result": "planned", "hold": None, "known": {"next_recovery_at": None}}
+    recoverer.act(row, plan)
+    assert (plan["result"], plan["reason"]) == ("failed", "cannot use '/b': Permission denied")
 
 
 def test_relaunches_that_nobody_could_wait_for_are_recorded(recoverer, monkeypatch):

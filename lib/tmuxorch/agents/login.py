@@ -169,12 +169,20 @@ def give_trust(profile: dict, path: str, directory: str) -> bool:
     if trusted(profile, config, directory):
         return True
     new = with_trust(profile["login"]["trust"], path, text, config, directory)
+    try:
+        return replaced(path, new, before)
+    except OSError as error:
+        raise Error(f"cannot write '{path}' to trust '{directory}': {error.strerror}") from None
+
+
+def replaced(path: str, text: str, before: tuple | None) -> bool:
+    """Put a text in the place of a file that is still as it was before, by a temporary file and rename."""
     target = os.path.realpath(path)  # a link to a dotfiles repository stays one
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=".tmo-", dir=os.path.dirname(target))
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(new)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         if before is not None:

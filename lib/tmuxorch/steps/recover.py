@@ -12,7 +12,7 @@ from .. import agents, recovery
 from .. import project as projects
 from ..agents import login, traces
 from ..config import Config
-from ..errors import Error, Later
+from ..errors import Error, Later, in_words
 from ..store import Store, now
 from .launch import Launcher, answer_dialog
 from .logins import Logins
@@ -273,8 +273,8 @@ class Recoverer:
             getattr(self, plan["action"])(project, {**fresh, "health": health}, look, plan)
         except Later as error:
             plan.update(result="waiting", reason=str(error))
-        except Error as error:
-            plan.update(result="failed", reason=str(error))
+        except (Error, OSError) as error:
+            plan.update(result="failed", reason=in_words(error))
         self.record(row, plan)
 
     def is_return(self, row: dict) -> bool:
@@ -292,16 +292,16 @@ class Recoverer:
         keys = [(row["project_id"], row["role"]) for row, _ in self.relaunched]
         try:
             healths = self.launcher.wait_ready(keys)
-        except Error as error:  # the attempts were made: they count, and tmo-deliver brings the briefings
+        except (Error, OSError) as error:  # the attempts were made: they count, and tmo-deliver brings the briefings
             for row, plan in self.relaunched:
-                plan.update(result="failed", reason=str(error))
+                plan.update(result="failed", reason=in_words(error))
                 self.record(row, plan)
             return
         for row, plan in self.relaunched:
             try:
                 self.welcome(row, plan, healths[row["project_id"], row["role"]])
-            except Error as error:  # the others are briefed all the same
-                plan.update(result="failed", reason=str(error))
+            except (Error, OSError) as error:  # the others are briefed all the same
+                plan.update(result="failed", reason=in_words(error))
             self.record(row, plan)
 
     def welcome(self, row: dict, plan: dict, health: dict) -> None:

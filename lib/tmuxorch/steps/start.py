@@ -11,7 +11,7 @@ from .. import git, grace, recovery
 from .. import project as projects
 from ..agents import new_id, profile
 from ..config import Config
-from ..errors import LATER, NO, OK, Error, Later
+from ..errors import LATER, NO, OK, Error, Later, in_words
 from ..store import RUNNING, Store, host, now
 from .launch import Launcher
 from .logins import Logins
@@ -117,7 +117,7 @@ class Starter:
             if project["status"] == "authenticating" and not self.authenticated(project):
                 return False
             return project["status"] == "setting_up"
-        except Error as error:
+        except (Error, OSError) as error:
             self.trouble(project, error)
             return False
 
@@ -179,7 +179,7 @@ class Starter:
                     launched.append(project)
             except Later:
                 continue  # tmux does not answer: the next run goes on
-            except Error as error:
+            except (Error, OSError) as error:
                 self.trouble(project, error)
         keys = [(project["id"], role) for project in launched for role in project["roles"].split(",")]
         if not keys:
@@ -192,7 +192,7 @@ class Starter:
                 self.finish(project, {role: healths[project["id"], role] for role in project["roles"].split(",")})
             except Later:
                 continue
-            except Error as error:
+            except (Error, OSError) as error:
                 self.trouble(project, error)
 
     def ours(self, project: dict) -> bool:
@@ -234,18 +234,18 @@ class Starter:
         holds = [hold for hold in self.db.all_holds() if projects.held(project, [hold])]
         return at - since - grace.held_s(holds, since, at)
 
-    def trouble(self, project: dict, error: Error) -> None:
+    def trouble(self, project: dict, error: Error | OSError) -> None:
         """A start that failed: its session is ended, and it is queued again while it has retries left."""
-        fresh = self.db.project(project["id"]) or project
+        fresh, why = self.db.project(project["id"]) or project, in_words(error)
         if isinstance(error, Later) or fresh["claimed_by"] != self.claimer:
             return
         try:
-            self.launcher.end(fresh, str(error))
+            self.launcher.end(fresh, why)
         except Later:
             return  # tmux does not answer: the next run tries it again
-        self.troubles.append(f"project {project['id']}: {error}")
+        self.troubles.append(f"project {project['id']}: {why}")
         with self.db.transaction():
-            failed = self.db.move(project["id"], "error", ACTOR, str(error), where={"claimed_by": self.claimer})
+            failed = self.db.move(project["id"], "error", ACTOR, why, where={"claimed_by": self.claimer})
             if failed and fresh["retry_count"] < fresh["max_retries"]:
                 retries = fresh["retry_count"] + 1
                 self.db.move(project["id"], "requeue", ACTOR, "it has retries left", retry_count=retries)
