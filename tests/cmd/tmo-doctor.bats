@@ -97,6 +97,11 @@ state() { find "$W/state" -type f ! -name '*-shm' ! -name '*-wal' -exec cksum {}
     is directory/4 false "cannot find '$W/d.md'"
     is trust/5 false "does not trust '$W/e'"
     out 'map(select(.ok == false and (.check | startswith("verify/"))).check) == ["verify/1", "verify/2"]'
+    setting agents.stub.env.TMO_STUB_HOME "\"$W/own\"" # the home that its agents will have
+    mkdir "$W/own"
+    echo "{\"projects\": {\"$W/e\": {\"hasTrustDialogAccepted\": true}}}" >"$W/own/config.json"
+    want 0 tmo-doctor
+    out 'map(.check) | index("trust/5") == null'
     setting trust '"given"'
     want 0 tmo-doctor
     is trust true 'of 5 projects are trusted'

@@ -53,6 +53,22 @@ crashed() {
     [ "$(sql 'SELECT agent_home FROM agent_health')" = "$home" ]
 }
 
+@test 'an agent whose home its settings name keeps its conversation, also when they name another one since' {
+    setting agents.stub.env.TMO_STUB_HOME "\"$W/own\""
+    crashed
+    [ "$(sql 'SELECT agent_home FROM agent_health')" = "$W/own" ]
+    [ -e "$W/own/projects" ] && [ ! -e "$TMO_STUB_HOME" ]
+    want 0 tmo-recover
+    out '.[0].recovery | .action == "relaunch" and .result == "done"'
+    eventually $LONG state_is 1/developer idle
+    kill -9 "$(pid_of 1/developer)"
+    eventually $LONG confirmed 1/developer shell
+    setting agents.stub.env.TMO_STUB_HOME "\"$W/elsewhere\""
+    minutes_until $LONG state_is 1/developer idle
+    [ "$(journal start '.resumed' | tr '\n' ' ')" = 'false true true ' ]
+    [ "$(sql 'SELECT agent_home FROM agent_health')" = "$W/own" ]
+}
+
 @test 'the run that finds a login rejected launches nobody, whatever the order of its rows' {
     running shop 'crash' 'commit a.txt' 'done'
     running blog 'work 0.1' 'login-lost' 'commit a.txt' 'done'

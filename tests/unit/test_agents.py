@@ -260,6 +260,8 @@ def test_the_agent_among_the_processes_of_a_pane(processes, found, claude):
 )
 def test_where_it_keeps_its_things(environ, home, claude):
     assert agents.home(claude, environ) == home
+    for own, there in (({"CLAUDE_CONFIG_DIR": "/own"}, "/own"), ({"CLAUDE_CONFIG_DIR": "", "HOME": "/o"}, "/o/.claude")):
+        assert agents.home({**claude, "env": own}, environ) == there  # what the agent itself will see
 
 
 # Session registry

@@ -113,6 +113,18 @@ def test_the_environment_in_which_an_agent_has_a_home(claude):
     bare, set_ = {"HOME": "/h"}, {"HOME": "/h", "CLAUDE_CONFIG_DIR": "/c"}
     assert homed(claude, bare, "/h/.claude") == homed(claude, set_, "/h/.claude") == bare
     assert homed(claude, bare, "/c") == homed(claude, set_, "/c") == set_
+    own = {**claude, "env": {"CLAUDE_CONFIG_DIR": "/own"}}  # set since it was launched
+    assert homed(own, bare, "/own") == {"HOME": "/h", "CLAUDE_CONFIG_DIR": "/own"}
+    assert homed(own, set_, "/h/.claude") == bare
+    assert homed(own, set_, "/c") == set_
+
+
+def test_a_launch_has_the_home_that_is_written_down_and_the_other_settings(recoverer, claude):
+    own = {**claude, "env": {"CLAUDE_CONFIG_DIR": "/own", "EXTRA": "x"}}
+    for home, named in (("/own", "/own"), ("/c", "/c"), ("/h/.claude", None)):
+        given = homed(own, {"HOME": "/h"}, home)
+        found = recoverer.launcher.environment(own, {"id": 1}, "developer", "r", given)
+        assert (found.get("CLAUDE_CONFIG_DIR"), found["EXTRA"]) == (named, "x")
 
 
 def test_what_a_clock_wrote_that_was_set_back_since_stops_nothing(tmp_path):

@@ -119,9 +119,14 @@ def leaves(value: object) -> list:
     return [] if value is None else [value]
 
 
+def surroundings(profile: dict, environ: dict) -> dict:
+    """The environment of an agent that is launched from this one: what its settings name goes first."""
+    return {**environ, **profile["env"]}
+
+
 def home(profile: dict, environ: dict) -> str:
     """Where this agent keeps its registry and transcripts."""
-    where = profile["home"]
+    where, environ = profile["home"], surroundings(profile, environ)
     path = environ.get(where["env"]) or where["default"].replace("~", environ.get("HOME") or "/", 1)
     return os.path.realpath(path)
 

@@ -160,11 +160,8 @@ class Doctor:
 
     def trust(self, project: dict, read: Callable[[str], dict | None]) -> dict | None:
         """With `trust = "given"` tmo-start gives it, if it can write the agent's config."""
-        profile, environ, check = (
-            agents.profile(self.config, project["agent"]),
-            self.config.environ,
-            f"trust/{project['id']}",
-        )
+        profile, check = agents.profile(self.config, project["agent"]), f"trust/{project['id']}"
+        environ = agents.surroundings(profile, self.config.environ)
         path = login.config_path(profile, environ, agents.home(profile, environ))
         trusted = login.trusted(profile, read(path), project["project_path"] or "/")
         if trusted is None:

@@ -107,10 +107,13 @@ class Launcher:
             "TMO_ROLE": role, "TMO_RUN": run, "TMO_DIRECTORY": project["project_path"],
             "PATH": path if self.bin in path.split(":") else f"{path}:{self.bin}",
         }  # fmt: skip
-        for name in ("TMO_CONFIG", "LANG", "LC_ALL", profile["home"]["env"]):
+        for name in ("TMO_CONFIG", "LANG", "LC_ALL"):
             if given.get(name):
                 values[name] = given[name]
-        return values | profile["env"]
+        values |= profile["env"]
+        home = profile["home"]["env"]
+        values.pop(home, None)  # the agent's settings may name another one than it was launched with before
+        return {**values, home: given[home]} if given.get(home) else values
 
     def trust(self, project: dict, known: dict | None = None) -> None:
         """Write the trust of the project's directory into the config of the agent (of the known one, at a relaunch), as the
@@ -281,12 +284,13 @@ class Launcher:
 
 
 def homed(profile: dict, environ: dict, home: str) -> dict:
-    """An environment in which an agent has this home. No variable names the default one: the agent would look for its
-    config at another place then."""
-    if agents.home(profile, environ) == home:
+    """An environment in which an agent has this home, whatever its settings name now. No variable names the default one:
+    the agent would look for its config at another place then."""
+    environ, bare = agents.surroundings(profile, environ), {**profile, "env": {}}
+    if agents.home(bare, environ) == home:
         return environ
     rest = {name: value for name, value in environ.items() if name != profile["home"]["env"]}
-    return rest if agents.home(profile, rest) == home else {**rest, profile["home"]["env"]: home}
+    return rest if agents.home(bare, rest) == home else {**rest, profile["home"]["env"]: home}
 
 
 def settled(health: dict) -> bool:

@@ -59,12 +59,13 @@ class Logins:
                 self.server_environment = {}
         names = [*profile["login"]["environment"], *self.provider_key(profile)]
         seen = {name: self.server_environment[name] for name in names if name in self.server_environment}
-        return {**self.config.environ, **seen, **profile["env"]}
+        return agents.surroundings(profile, {**self.config.environ, **seen})
 
     def provider_key(self, profile: dict) -> list[str]:
         """The variable that a model provider of the agent's config takes its key from."""
-        home = agents.home(profile, self.config.environ)
-        key = auth.provider(login.read_config(login.config_path(profile, self.config.environ, home)))
+        environ = agents.surroundings(profile, self.config.environ)
+        home = agents.home(profile, environ)
+        key = auth.provider(login.read_config(login.config_path(profile, environ, home)))
         return [key] if key else []
 
     def add(self, row: dict) -> dict:
