@@ -94,9 +94,11 @@ def by_limits(amount: float, limits: tuple[int, int, int]) -> str:
     return next((size for size, limit in zip(SIZES, limits, strict=False) if amount <= limit), "xlarge")
 
 
-def ids(text: str | None) -> list[int]:
-    """The ids of a comma-separated column."""
-    return [int(word) for word in (text or "").split(",") if word]
+def ids(text: str | None) -> list[int | str]:
+    """The ids of a comma-separated column. A word that is none stays as it is: whoever writes by sqlite3 writes anything,
+    and it is no project's id."""
+    words = [word.strip() for word in (text or "").split(",")]
+    return [word if (found := number(word)) is None else found for word in words if word]
 
 
 def next_due(
@@ -117,12 +119,17 @@ def next_due(
     return None
 
 
-def stranded(project: dict, ended: dict[int, str]) -> str | None:
-    """Why a queued project waits for ever, None when it does not. ended: the statuses of failed and cancelled projects."""
-    first = next((number for number in ids(project["depends_on"]) if number in ended), None)
-    if first is None:
-        return None
-    return f"depends on {first}, which {'failed' if ended[first] == 'failed' else 'was cancelled'}"
+NEVER = {"failed": "which failed", "cancelled": "which was cancelled", None: "which is not there"}
+
+
+def stranded(project: dict, statuses: dict[int, str]) -> str | None:
+    """Why a queued project waits for ever, None when it does not. statuses: of the projects that it may depend on."""
+    for one in ids(project["depends_on"]):
+        if isinstance(one, str):
+            return f"depends on '{one}', which is no project's number"
+        if why := NEVER.get(statuses.get(one)):
+            return f"depends on {one}, {why}"
+    return None
 
 
 def held(project: dict, holds: list[dict]) -> dict | None:

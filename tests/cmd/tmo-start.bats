@@ -121,6 +121,24 @@ load ../helper
     out '.[0].error_message == null'
 }
 
+@test 'a dependency that is no project is told of once, and stops no other' {
+    for name in odd gone shop; do
+        project $name 'say ready'
+        enqueue $name
+    done
+    sql "UPDATE project_queue SET depends_on = '1;3' WHERE id = 1"
+    sql "UPDATE project_queue SET depends_on = '99' WHERE id = 2"
+    want 0 tmo-start
+    out 'map([.id, .status]) == [[3, "processing"]]'
+    want 75 tmo-start
+    silent
+    want 0 tmo-log -k notice
+    out 'map([.project_id, .why]) == [[1, "depends on '"'1;3'"', which is no project'"'"'s number"], [2, "depends on 99, which is not there"]]'
+    sql "UPDATE project_queue SET depends_on = NULL"
+    want 0 tmo-start
+    all_status processing
+}
+
 minute_completes() { tmo-complete >/dev/null && status_is "$1" completed; }
 
 @test 'two projects never run in one directory at once' {

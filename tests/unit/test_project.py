@@ -215,6 +215,7 @@ def due(queued, running=(), holds=(), completed=(), limit=4, settings=ALL, wante
         ({"queued": [row(1, depends="5"), row(2)]}, 2),
         ({"queued": [row(1, depends="5,6")], "completed": {5}}, None),
         ({"queued": [row(1, depends="5,6")], "completed": {5, 6}}, 1),
+        ({"queued": [row(1, depends="5;6"), row(2)], "completed": {5, 6}}, 2),  # no number is never met
         ({"queued": [row(1)], "holds": ["all"]}, None),
         ({"queued": [row(1), row(2, agent="stub")], "holds": ["agent/claude"]}, 2),
         ({"queued": [row(1, batch="b"), row(2)], "holds": ["batch/b"]}, 2),
@@ -255,9 +256,31 @@ def test_the_rollout_is_about_its_share():
     assert 120 < chosen < 280
 
 
-@pytest.mark.parametrize(("text", "ids"), [(None, []), ("", []), ("1", [1]), ("1,22,3", [1, 22, 3])])
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        (None, []), ("", []), ("1", [1]), ("1,22,3", [1, 22, 3]), (" 1, 2,", [1, 2]),
+        ("1;3", ["1;3"]), ("1,shop", [1, "shop"]), ("-1", ["-1"]), ("1.0", ["1.0"]), ("\u00b2", ["\u00b2"]),
+    ],
+)  # fmt: skip
 def test_ids(text, ids):
     assert project.ids(text) == ids
+
+
+@pytest.mark.parametrize(
+    ("depends", "why"),
+    [
+        (None, None),
+        ("1,2", None),
+        ("1,3", "depends on 3, which failed"),
+        ("4", "depends on 4, which was cancelled"),
+        ("1;3", "depends on '1;3', which is no project's number"),
+        ("1,99", "depends on 99, which is not there"),
+    ],
+)
+def test_what_waits_for_ever(depends, why):
+    statuses = {1: "completed", 2: "processing", 3: "failed", 4: "cancelled"}
+    assert project.stranded(row(9, depends=depends), statuses) == why
 
 
 @pytest.mark.parametrize(("path", "name"), [("/a/shop", "shop"), ("/a/shop/", "shop"), ("/", "root")])

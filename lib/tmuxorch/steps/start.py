@@ -48,13 +48,12 @@ class Starter:
         return LATER if self.db.projects(status=("queued", *UNFINISHED)) else NO
 
     def tell_stranded(self) -> None:
-        """Tell once of each queued project that depends on one which failed or was cancelled: only a person can help."""
+        """Tell once of each queued project that depends on what will not be completed by itself: only a person can help."""
         waiting = [project for project in self.db.projects(status=("queued",)) if project["depends_on"]]
-        needed = {number for project in waiting for number in projects.ids(project["depends_on"])}
-        rows = self.db.projects(needed, ("failed", "cancelled")) if needed else []
-        ended = {row["id"]: row["status"] for row in rows}
+        needed = {one for project in waiting for one in projects.ids(project["depends_on"]) if isinstance(one, int)}
+        statuses = {row["id"]: row["status"] for row in (self.db.projects(needed) if needed else [])}
         for project in waiting:
-            why = projects.stranded(project, ended)
+            why = projects.stranded(project, statuses)
             if why == project["error_message"] or not projects.in_rollout(project["id"], self.config):
                 continue
             same = {key: project[key] for key in ("id", "status", "error_message")}
