@@ -42,6 +42,26 @@ crashed() {
     grep -q 'You are the developer' "$(row '.[0].evidence.transcript')"
 }
 
+@test 'a project that is cancelled while its agent is launched keeps no agent' {
+    setting tmux_timeout_s 60
+    idle_agent shop
+    want 0 tmux -S "$TMO_SOCKET" kill-session -t =shop-1
+    eventually $LONG confirmed 1/developer missing
+    mkdir "$W/bin" # a tmux that takes its time to make a session
+    # shellcheck disable=SC2016 # the words of a script
+    printf '#!/bin/sh\nfor last; do :; done\nif grep -q "new-session" "$last" 2>/dev/null; then : >"%s/asked"; until test -e "%s/go"; do sleep 0.05; done; fi\nexec "%s" "$@"\n' "$W" "$W" "$(command -v tmux)" >"$W/bin/tmux"
+    chmod +x "$W/bin/tmux"
+    PATH=$W/bin:$PATH background tmo-recover >"$W/recovered"
+    eventually $LONG test -e "$W/asked"
+    want 0 tmo-project -E cancel 1
+    touch "$W/go"
+    wait "${JOBS[-1]}"
+    jq -e '.recovery | .result == "waiting" and .reason == "project 1 was moved while its agent was launched"' "$W/recovered"
+    want 0 tmo-ls
+    nothing
+    [ "$(taken 'You were brought back at')" -eq 0 ]
+}
+
 @test 'an agent comes back in the home that it was launched with, whoever launches it' {
     crashed
     home=$TMO_STUB_HOME

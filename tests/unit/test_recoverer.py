@@ -25,7 +25,8 @@ def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(error, reaso
     settings = config.load({"HOME": str(tmp_path), "TMO_DB": str(tmp_path / "queue.db")})
     recoverer = Recoverer(settings, store.write(settings.db), dry=False)
     rows = [{"project_id": None, "role": role, "pane_id": "%1", "health": {"state": "shell"}} for role in ("a", "b", "c")]
-    plans = [{"action": "relaunch", "result": "planned", "reason": None, "briefed": False} for _ in rows]
+    project = {"id": 1, "run": "r", "status": "processing"}
+    plans = [{"action": "relaunch", "result": "planned", "reason": None, "briefed": False, "project": project} for _ in rows]
     recoverer.relaunched = list(zip(rows, plans, strict=True))
 
     def brief(_, role):
@@ -35,11 +36,26 @@ def test_one_that_cannot_be_briefed_leaves_the_others_to_be_briefed(error, reaso
 
     monkeypatch.setattr(recoverer.launcher, "wait_ready", lambda keys: dict.fromkeys(keys, {"state": "idle"}))
     monkeypatch.setattr(recoverer.launcher, "brief", brief)
-    monkeypatch.setattr(recoverer.db, "project", lambda _: {"id": 1})
+    monkeypatch.setattr(recoverer.db, "project", lambda _: project)
     recoverer.await_relaunched()
     assert [(plan["result"], plan["briefed"]) for plan in plans] == [("done", True), ("failed", False), ("done", True)]
     assert plans[1]["reason"] == reason
     assert [event["dest"] for event in recoverer.db.events(kind="recovery")] == ["done", "failed", "done"]
+
+
+@pytest.mark.parametrize("now", [{"run": "r", "status": "cancelled"}, {"run": "s", "status": "processing"}])
+def test_nobody_is_briefed_whose_project_was_moved_meanwhile(now, recoverer, monkeypatch):
+    before = {"id": 1, "run": "r", "status": "processing"}
+    row = {"project_id": 1, "role": "a", "pane_id": "%1", "health": {"state": "shell"}}
+    plan = {"action": "relaunch", "result": "planned", "reason": None, "briefed": False, "project": before}
+    recoverer.relaunched = [(row, plan)]
+    monkeypatch.setattr(recoverer.launcher, "wait_ready", lambda keys: dict.fromkeys(keys, {"state": "idle"}))
+    monkeypatch.setattr(recoverer.launcher, "brief", lambda *_: {"state": "submitted", "reason": None})
+    monkeypatch.setattr(recoverer.db, "project", lambda _: {**before, **now})
+    monkeypatch.setattr(recoverer, "record", lambda *_: None)
+    recoverer.await_relaunched()
+    assert (plan["result"], plan["briefed"]) == ("failed", False)
+    assert plan["reason"] == "project 1 was moved while its agent was launched"
 
 
 def test_a_file_that_stops_one_recovery_stops_no_other(recoverer, monkeypatch):

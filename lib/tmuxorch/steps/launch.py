@@ -14,7 +14,7 @@ from .. import project as projects
 from ..agents import login, traces
 from ..config import Config
 from ..errors import Error, Later
-from ..store import Store, now
+from ..store import RUNNING, Store, now
 from ..waiting import until
 from .look import Look
 from .panes import owns
@@ -151,8 +151,9 @@ class Launcher:
         """Start one role's agent anew: in its old pane, else in a window of the session, else in a new session.
 
         tmux ends what still runs in that pane; its last screen is kept. run: its launch that was looked at; raises Later
-        when there has been another since.
+        when there has been another since, or the project was moved meanwhile: it gets no agent then.
         """
+        self.need_running(project)
         self.trust(project, self.db.agent(project["id"], role))
         look = Look(self.config, self.db, now())
         ours = look.find(f"{project['id']}/{role}")
@@ -171,6 +172,12 @@ class Launcher:
             proc.end(look.survivors(project["id"], role))
             place = self.place(project, launch, look)
         self.launched(launch, place)
+        # Whoever cancelled the project before this ended its session before this pane was there; later ones see the pane.
+        try:
+            self.need_running(project)
+        except Later as error:
+            self.end_runs(project, {launch["run"]}, str(error))
+            raise
 
     def place(self, project: dict, launch: dict, look: Look) -> dict:
         """A new window for a launch, in the project's session or a new one: {pane_id, window_index, server}."""
@@ -194,6 +201,16 @@ class Launcher:
             pane_id=place["pane_id"],
         )  # fmt: skip
 
+    def still_runs(self, project: dict) -> bool:
+        """Whether nobody ended a project, or started it anew, since it was read."""
+        fresh = self.db.project(project["id"]) or {}
+        return fresh.get("run") == project["run"] and fresh.get("status") in RUNNING
+
+    def need_running(self, project: dict) -> None:
+        """Raises Later when a project was moved since it was read."""
+        if not self.still_runs(project):
+            raise Later(f"project {project['id']} was moved while its agent was launched")
+
     def end(self, project: dict, why: str) -> bool:
         """End the session of this start of a project, keeping the last screens; whether there was one. Raises Later when
         tmux does not answer."""
@@ -210,8 +227,12 @@ class Launcher:
         killed before it ended them. Nobody else's pane is touched, whatever its session is called."""
         if not (runs := self.db.earlier_runs(project["id"])):
             return
+        self.end_runs(project, runs, "it is of an earlier start")
+
+    def end_runs(self, project: dict, runs: set[str], why: str) -> None:
+        """End the panes of these launches, keeping their last screens."""
         panes = [pane for pane in Look(self.config, self.db, now()).panes if pane["@tmo_run"] in runs]
-        self.keep(panes, project, "it is of an earlier start")
+        self.keep(panes, project, why)
         for pane in panes:
             self.tmux.end_pane(pane["pane_id"])
 

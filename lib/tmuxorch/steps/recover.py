@@ -283,6 +283,7 @@ class Recoverer:
     def relaunch(self, project: dict, row: dict, look: Look, plan: dict) -> None:
         run = look.known[project["id"], row["role"]]["run"]
         self.launcher.relaunch(project, row["role"], row["health"]["state"], run)
+        plan["project"] = project
         self.relaunched.append((row, plan))
 
     def await_relaunched(self) -> None:
@@ -306,11 +307,11 @@ class Recoverer:
 
     def welcome(self, row: dict, plan: dict, health: dict) -> None:
         """Brief an agent that came back; how that went goes into the plan."""
-        project = self.db.project(row["project_id"])
-        if health["state"] not in ("idle", "working") or not project:
+        self.launcher.need_running(plan["project"])
+        if health["state"] not in ("idle", "working"):
             plan.update(result="failed", reason=f"after the relaunch its state is {health['state']}")
             return
-        message = self.launcher.brief(project, row["role"])
+        message = self.launcher.brief(plan["project"], row["role"])
         plan["briefed"] = message["state"] in ("submitted", "accepted")
         plan.update(result="done" if plan["briefed"] else "failed", reason=message["reason"] or plan["reason"])
 

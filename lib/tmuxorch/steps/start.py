@@ -200,8 +200,7 @@ class Starter:
         mine = {"id": project["id"], "status": project["status"], "run": project["run"], "claimed_by": self.claimer}
         if self.db.update("project_queue", mine, {"claimed_until": now() + CLAIM_S}):
             return True
-        fresh = self.db.project(project["id"]) or {}
-        if fresh.get("run") != project["run"] or fresh.get("status") not in RUNNING:
+        if not self.launcher.still_runs(project):
             self.launcher.end(project, "the project was moved while it was started")
         return False
 
