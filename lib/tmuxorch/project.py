@@ -107,7 +107,7 @@ def next_due(
 ) -> dict | None:  # fmt: skip
     """The queued project to start now, None when there is none: by priority, then age; its dependencies completed,
     its directory free, not held, within the limit of projects running at once and the rollout."""
-    if len(running) >= limit:
+    if full(running, limit):
         return None
     busy = {row["project_path"] for row in running}
     for row in queued:
@@ -117,6 +117,11 @@ def next_due(
         if ready and row["project_path"] not in busy and not held(row, holds) and in_rollout(row["id"], settings):
             return row
     return None
+
+
+def full(running: list[dict], limit: int) -> bool:
+    """Whether no place is free. A project that waits for its login has no session yet, and takes none."""
+    return sum(row["status"] != "authenticating" for row in running) >= limit
 
 
 NEVER = {"failed": "which failed", "cancelled": "which was cancelled", None: "which is not there"}

@@ -173,6 +173,36 @@ minute_completes() { tmo-complete >/dev/null && status_is "$1" completed; }
     out '.[0] | .status == "processing" and .error_message == null'
 }
 
+@test 'projects that wait for a login take no place, and each takes one when it goes on' {
+    mkdir -p "$W/agents" "$W/two"
+    cp "$ROOT/lib/tmuxorch/agents/stub.toml" "$W/agents/two.toml"
+    setting agents.two.env.TMO_STUB_HOME "\"$W/two\""
+    TMO_STUB_HOME=$W/two tmo-stub-agent auth logout
+    for name in a b; do
+        project $name 'say ready'
+        enqueue $name -a two
+    done
+    project shop 'say ready'
+    enqueue shop
+    want 75 tmo-start -j 2
+    want 0 tmo-start -j 2
+    out 'map([.id, .status]) == [[3, "processing"]]'
+    TMO_STUB_HOME=$W/two tmo-stub-agent auth login
+    want 0 tmo-recover
+    want 0 tmo-hold
+    nothing
+    want 0 tmo-start -j 2
+    out 'map([.id, .status]) == [[1, "processing"], [2, "authenticating"]]'
+    out '.[1].error_message == "no free place: 2 may run at once"'
+    want 75 tmo-start -j 2
+    silent
+    want 0 tmo-ls
+    out 'map(.target) == ["a-1:0", "shop-3:0"]'
+    want 0 tmo-project -E cancel 3
+    want 0 tmo-start -j 2
+    out 'map([.id, .status, .error_message]) == [[2, "processing", null]]'
+}
+
 @test 'trust = required: the project waits for the person who trusts the directory' {
     setting trust '"required"'
     project shop 'say ready'

@@ -188,8 +188,13 @@ def test_any_spec_has_a_size(spec):
 # What is due
 
 
-def row(number, path=None, depends=None, agent="claude", batch=None):
-    return {"id": number, "project_path": path or f"/p{number}", "depends_on": depends, "agent": agent, "batch_id": batch}
+def row(number, path=None, depends=None, agent="claude", batch=None, status="processing"):
+    where = {"project_path": path or f"/p{number}", "status": status}
+    return {"id": number, "depends_on": depends, "agent": agent, "batch_id": batch, **where}
+
+
+def waiting(number, path=None):
+    return row(number, path, status="authenticating")
 
 
 ALL = {"observe": False, "enabled": 100}
@@ -211,6 +216,9 @@ def due(queued, running=(), holds=(), completed=(), limit=4, settings=ALL, wante
         ({"queued": [row(1)], "running": [row(8), row(9)], "limit": 2}, None),
         ({"queued": [row(1)], "running": [row(8)], "limit": 2}, 1),
         ({"queued": [row(1)], "limit": 0}, None),
+        ({"queued": [row(1)], "running": [row(8), waiting(9)], "limit": 2}, 1),  # what has no session takes no place
+        ({"queued": [row(1)], "running": [row(8), row(9, status="initializing")], "limit": 2}, None),  # it may get one
+        ({"queued": [row(1, "/same"), row(2)], "running": [waiting(9, "/same")]}, 2),
         ({"queued": [row(1, "/same"), row(2)], "running": [row(9, "/same")]}, 2),  # never two in one directory
         ({"queued": [row(1, depends="5"), row(2)]}, 2),
         ({"queued": [row(1, depends="5,6")], "completed": {5}}, None),

@@ -1,7 +1,11 @@
 """What a run of starts owes its projects, whatever happens to one of them."""
 
+import contextlib
+
 import pytest
 from tmuxorch import config, store
+from tmuxorch import project as projects
+from tmuxorch.errors import Later
 from tmuxorch.steps.start import Starter
 
 
@@ -17,6 +21,55 @@ def queued(db, path, **columns):
     values = {"name": path.name, "project_path": str(path), "status": "queued", "enqueued_at": 1, "agent": "stub", **columns}
     with db.transaction():
         return db.insert("project_queue", {"roles": "developer", **values})
+
+
+def waiting(starter, tmp_path, *names):
+    """The numbers of projects that this start took up in `authenticating`."""
+    numbers = [queued(starter.db, tmp_path / name) for name in names]
+    for number in numbers:
+        for event in ("start", "auth_required"):
+            assert starter.db.move(number, event, "me", session_name=f"s-{number}", claimed_by=starter.claimer, run="r")
+    return numbers
+
+
+def test_what_waits_for_its_login_takes_a_place_when_it_goes_on(starter, tmp_path, monkeypatch):
+    one, two = waiting(starter, tmp_path, "one", "two")
+    three = queued(starter.db, tmp_path / "three")
+    starter.limit = 1
+    monkeypatch.setattr(
+        starter.logins, "check", lambda *_: {"missing": [], "trusted": True, "logged_in": True, "method": "key"}
+    )
+    monkeypatch.setattr(starter, "set_up", lambda ready: None)
+    rows, status = starter.run()
+    assert status == 75
+    assert [(row["id"], row["status"], row["error_message"]) for row in rows] == [
+        (one, "setting_up", None),
+        (two, "authenticating", "no free place: 1 may run at once"),
+    ]
+    assert starter.db.project(three)["status"] == "queued"  # it came later
+    assert starter.db.events(kind="auth") == []  # a person would be called
+
+
+def test_two_starts_at_once_never_pass_the_limit(starter, tmp_path, monkeypatch):
+    one, two = waiting(starter, tmp_path, "one", "two")
+    starter.limit = 1
+    other = Starter(starter.config, store.write(starter.db.path), limit=1, wanted=None)
+    full, seen = projects.full, []
+    monkeypatch.setattr(store.file, "BUSY_S", 0.1)
+
+    def meanwhile(running, limit):
+        """Whether no place is free; the other start looks right after this one did, before this one moves."""
+        found = full(running, limit)
+        if not seen:
+            seen.append(two)
+            with contextlib.suppress(Later):
+                other.placed(other.db.project(two), "logged in")
+        return found
+
+    monkeypatch.setattr(projects, "full", meanwhile)
+    assert starter.placed(starter.db.project(one), "logged in")
+    assert not other.placed(other.db.project(two), "logged in")
+    assert seen and [row["id"] for row in starter.db.projects(status=("setting_up",))] == [one]
 
 
 @pytest.mark.parametrize("step", ["check", "start", "brief"])

@@ -32,10 +32,12 @@ class Starter:
     def run(self) -> tuple[list[dict], int]:
         """(the rows of the projects that were touched, the exit status)."""
         self.tell_stranded()
-        taken = [*self.stalled(), *self.due()]
-        if not taken:
+        stalled = self.stalled()
+        ready = list(filter(self.prepared, stalled))  # what waited for its login takes a place before what is queued
+        due = self.due({project["id"] for project in stalled})
+        ready += filter(self.prepared, due)
+        if not (taken := stalled + due):
             return self.planned(), self.nothing()
-        ready = [project for project in taken if self.prepared(project)]
         if ready:
             self.set_up(ready)
         rows = [self.db.project(project["id"]) or project for project in taken]
@@ -82,11 +84,12 @@ class Starter:
                     taken.append({**project, **claim})
         return taken
 
-    def due(self) -> list[dict]:
-        """Claim what is due, up to the limit of running projects."""
+    def due(self, stalled: set[int]) -> list[dict]:
+        """Claim what is due, up to the limit of running projects. What this run took up and queued again is for the next."""
 
         def choose(queued: list[dict], running: list[dict], holds: list[dict], completed: set[int]) -> dict | None:
-            return projects.next_due(queued, running, holds, completed, self.limit, self.config, self.wanted)
+            others = [row for row in queued if row["id"] not in stalled]
+            return projects.next_due(others, running, holds, completed, self.limit, self.config, self.wanted)
 
         taken = []
         while project := self.db.claim(choose, self.claimer, now() + CLAIM_S, host=host(), run=new_id(), rework_count=0):
@@ -149,8 +152,18 @@ class Starter:
             return self.waits(project, f"{project['agent']} lacks {trust} in '{project['project_path']}': {auth['mend']}")
         if auth["logged_in"] is None:
             return self.waits(project, f"the login of {project['agent']} cannot be told: {auth['error']}")
-        self.move(project, "auth_complete", f"logged in by {auth['method']}")
-        return True
+        return self.placed(project, f"logged in by {auth['method']}")
+
+    def placed(self, project: dict, why: str) -> bool:
+        """Move a project whose login is there on to its session, if a place is free. Both in one transaction, as a claim is:
+        no two starts together pass the limit."""
+        with self.db.transaction():
+            if not projects.full(self.db.projects(status=RUNNING), self.limit):
+                self.move(project, "auth_complete", why)
+                return True
+        why = f"no free place: {self.limit} may run at once"  # one comes by itself: nobody is called
+        self.db.update("project_queue", {"id": project["id"], "claimed_by": self.claimer}, {"error_message": why})
+        return False
 
     def waits(self, project: dict, why: str) -> bool:
         if project["error_message"] != why:
