@@ -8,7 +8,7 @@ import sys
 import tomllib
 
 import pytest
-from tmuxorch import agents, briefing, config, figures, health, metrics, project, store
+from tmuxorch import agents, briefing, config, figures, health, metrics, project, schedule, store
 from tmuxorch.store import stats
 from tmuxorch.stub import script
 
@@ -74,6 +74,15 @@ def test_the_options_of_the_page_are_those_of_help(command):
     of_page = {f"-{name}" for line in lines for name in re.findall(r"\bFl ([\w-]+)", line)}
     assert of_help, "no option is read from --help"
     assert of_page == of_help
+
+
+def test_the_crontabs_page_has_each_line_as_its_file_has_it():
+    def commands(words):
+        return re.findall(r"tmo-[a-z-]+(?: -[a-z-]*| \d+)*", words)
+
+    shown = re.findall(r"^\.It Li (\w+)\n\.Ql (.+) ,$", text("man", "tmo-crontab.1"), re.M)
+    files = {name: "\n".join(text("cron", f"tmo-cron-{name}").splitlines()[2:]) for name in schedule.LINES}
+    assert [(name, commands(line)) for name, line in shown] == [(name, commands(file)) for name, file in files.items()]
 
 
 def test_a_command_that_writes_says_that_the_database_may_be_busy():
