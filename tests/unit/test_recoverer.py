@@ -139,7 +139,7 @@ def test_a_launch_has_the_home_that_is_written_down_and_the_other_settings(recov
     own = {**claude, "env": {"CLAUDE_CONFIG_DIR": "/own", "EXTRA": "x"}}
     for home, named in (("/own", "/own"), ("/c", "/c"), ("/h/.claude", None)):
         given = homed(own, {"HOME": "/h"}, home)
-        found = recoverer.launcher.environment(own, {"id": 1}, "developer", "r", given)
+        found = recoverer.launcher.environment(own, {"id": 1, "project_path": "/p"}, "developer", "r", given)
         assert (found.get("CLAUDE_CONFIG_DIR"), found["EXTRA"]) == (named, "x")
 
 
