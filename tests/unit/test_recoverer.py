@@ -5,6 +5,7 @@ from tmuxorch import config, store
 from tmuxorch.errors import Error, Later
 from tmuxorch.steps import recover
 from tmuxorch.steps.launch import homed
+from tmuxorch.steps.logins import Logins
 from tmuxorch.steps.recover import Recoverer, return_key
 
 
@@ -112,6 +113,14 @@ def test_what_a_pilot_was_not_told_says_nothing_of_a_new_credential(recoverer, m
 
 def test_a_pilot_outside_the_rollout_makes_room(recoverer, monkeypatch):
     assert pilot_of(recoverer, monkeypatch, "typing", 0)["pilot"] is None
+
+
+@pytest.mark.parametrize(("installed", "logged_in", "may"), [(False, True, False), (True, False, False), (True, True, True)])
+def test_a_login_without_its_program_ends_no_hold(recoverer, monkeypatch, installed, logged_in, may):
+    recoverer.db.set_hold("agent/stub", "login", "me", None)
+    monkeypatch.setattr(Logins, "check", lambda *_: {"installed": installed, "logged_in": logged_in})
+    recoverer.tend_holds()
+    assert len(recoverer.db.holds(store.now())) == (0 if may else 1)
 
 
 def test_what_could_not_be_typed_now_is_not_typed_into_an_agent_that_is_well_later(tmp_path):

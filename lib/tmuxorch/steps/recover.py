@@ -147,7 +147,8 @@ class Recoverer:
             return not recovery.waits(hold["next_probe_at"], at, LIMIT_S)
         profile, environ, home = self.place(agent)
         if hold["credential"] is None:
-            return Logins(self.config, self.db, fresh=True).check(agent, home)["logged_in"] is True
+            auth = Logins(self.config, self.db, fresh=True).check(agent, home)
+            return auth["installed"] and auth["logged_in"] is True  # a login may outlive its program
         if login.fingerprint(profile, home) != hold["credential"]:
             return True
         if recovery.waits(hold["next_probe_at"], at, self.config["probe_max_s"]) or not profile["login"].get("probe"):
