@@ -13,7 +13,7 @@ def judge(project: dict, evidence: dict) -> dict:
       commits   how many commits since the start, None when git cannot tell
       dirty     changed or untracked files now, None when git cannot tell
       told      the agents were told what speaks against completion, and said again since that they are done
-      open      messages that are still on their way to its agents
+      open      messages that are still on their way to its agents, but those for later
       running   {role: names of programs} that an agent started and that run on beside it
       busy      roles whose agent works, or whose state is not known
       unclear   {role: detail} of the agents whose state has not been known for long

@@ -67,6 +67,11 @@ def gate(state: str, allowed: tuple[str, ...] = ()) -> str:
     return "refused" if state in REFUSE else "held"
 
 
+def due(message: dict, at: float) -> bool:
+    """One that was committed by a clock which was ahead is due as long after now as it was after then."""
+    return message["due_at"] - max(0.0, message["created_at"] - at) <= at
+
+
 def bare(text: str) -> str:
     """For comparing: agents turn tabs to blanks, wrap lines and trim ends, so white space does not count.
 

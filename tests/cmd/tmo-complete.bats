@@ -306,11 +306,24 @@ lines() { [ "$(wc -l <"$2")" -eq "$1" ]; }
     want 0 tmo-complete
     [ "$(taken 'Commit or remove what is left')" -eq 1 ]
     eventually $LONG state_is 1/developer idle
-    want 0 tmo-send -A +1h 1/developer later
+    want 0 tmo-send -q 1/developer later
     want 0 env TMO_PROJECT=1 TMO_ROLE=developer "TMO_RUN=$(sql 'SELECT run FROM agent_health')" tmo-done
     want 0 tmo-complete
     out '.[0].completion | .verdict == "working" and (.reasons | any(contains("1 messages are still on their way")))'
     out '.[0].completion.reasons | any(contains("uncommitted")) | not' # it was told, and said again that it is done
+}
+
+@test 'a message for later keeps no project open, and expires when that is over' {
+    said_done shop -v true
+    said_done web
+    want 0 tmo-send -k later -A +5h 1/developer 'good morning: what did you do?'
+    want 0 tmo-send -A +5h 2/developer 'good morning: what did you do?'
+    want 0 tmo-complete
+    all_status completed
+    sql "UPDATE message SET due_at = 1, next_attempt_at = 1"
+    want 0 tmo-deliver
+    out 'map([.state, .reason]) == [["expired", "the project is completed"], ["expired", "the project is completed"]]'
+    silent
 }
 
 @test 'what an agent left running speaks against it, until it says again that it is done' {
@@ -443,7 +456,7 @@ say_done() {
 
 @test 'one that said so is not open for ever, whatever speaks against it: past its grace a person is called, once' {
     said_done shop
-    want 0 tmo-send -A +1h 1/developer later
+    want 0 tmo-send -q 1/developer later
     want 0 tmo-complete
     out '.[0].completion.verdict == "working"'
     sql 'UPDATE project_queue SET started_at = 1000'

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 
-from .. import completion, git, grace
+from .. import completion, delivery, git, grace
 from .. import project as projects
 from ..agents import traces
 from ..config import Config
@@ -107,9 +107,11 @@ class Judge:
         return dict(zip(roles(project), self.look.judge(rows), strict=True))
 
     def open(self, number: int) -> int:
-        """How many messages are still on their way to a project's agents."""
+        """How many messages are still on their way to a project's agents. One for later is not, until then: it would keep a
+        project open for as long."""
         assert self.db
-        return len(self.db.messages(OPEN_MESSAGE, number))
+        under_way = self.db.messages(OPEN_MESSAGE, number)
+        return sum(1 for one in under_way if one["state"] in ("typing", "accepted") or delivery.due(one, self.now))
 
     def since_done(self, project: dict) -> tuple[int, dict[str, str]]:
         """What came up since a project was done (`completion.taken_up`)."""

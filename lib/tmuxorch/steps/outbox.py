@@ -20,7 +20,7 @@ SHOWN = (
     "id", "key", "target", "pane_id", "state", "evidence", "attempts", "duration_s", "reason",
     "project_id", "role", "due_at",
 )  # fmt: skip
-strip_wrappers = delivery.strip_wrappers
+due, strip_wrappers = delivery.due, delivery.strip_wrappers
 
 
 def row(message: dict) -> dict:
@@ -105,11 +105,6 @@ def deliver(config: Config, db: Store, sender: Sender, message: dict, wait_s: fl
         if row["state"] in ("queued", "held", "typing") and not (row["reason"] or "").startswith(("hold ", "planned")):
             return sender.attempt(message, wait_s, behind=f"message {row['id']} to it waits: {row['reason']}")
     return sender.attempt(message, wait_s)
-
-
-def due(message: dict, at: float) -> bool:
-    """One that was committed by a clock which was ahead is due as long after now as it was after then."""
-    return message["due_at"] - max(0.0, message["created_at"] - at) <= at
 
 
 def addressee(message: dict) -> tuple | str | None:
