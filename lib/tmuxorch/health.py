@@ -10,7 +10,10 @@ from . import reset, screen
 STUCK = ("draft", "dialog", "api_error", "context_full", "hung", "shell", "dead", "missing")  # someone must act
 HELD = ("login", "limited")  # they end by an outside event
 ALIVE = ("working", "idle", "draft", "dialog", "login", "limited", "api_error", "context_full")  # it can go on
-SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "ash", "busybox", "tmux"}
+JOBLESS = {"elvish", "pwsh"}  # shells in whose own process group a person's program runs
+SHELLS = JOBLESS | {
+    "sh", "bash", "rbash", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "ash", "busybox", "nu", "xonsh", "tmux",
+}  # fmt: skip
 
 
 def judge(facts: dict, profile: dict, settings: dict, now: float) -> dict:
@@ -29,6 +32,7 @@ def judge(facts: dict, profile: dict, settings: dict, now: float) -> dict:
       screen      the pane's screen (`screen.read`)
       under_way   a launch of it was written down, and tmux has not carried it out yet
       launching   our launch line still waits for the agent in it to end
+      shell       the shell that it becomes then, None in a pane that we did not launch
       launched_at, activity_at
       watched_since   since when looks have seen it at work (`watched_since`)
     """
@@ -64,8 +68,23 @@ def no_agent(facts: dict, settings: dict, now: float) -> dict:
     """No agent runs in the pane: it is not up yet, or has ended."""
     if facts["launching"] and young(facts, settings, now):
         return verdict("starting", "the program is not up yet", evidence=["process"])
-    others = [p for p in facts["processes"] if p["name"].removeprefix("-") not in SHELLS and p["state"] != "Z"]
-    return verdict("shell", "program" if others else "bare", evidence=["process"])
+    taken = runs_program(facts["processes"], facts["shell"])
+    return verdict("shell", "program" if taken else "bare", evidence=["process"])
+
+
+def runs_program(processes: list[dict], shell: str | None) -> bool:
+    """Whether something runs in a pane beside its shell, which its name tells. The one that our launch line became may have
+    any name; what is in its process group its rc file has started, since what a person starts there is a job, with a group
+    of its own."""
+    first = processes[0]
+    ours = shell and first["argv"][-1:] == [shell] and first["name"] not in JOBLESS
+    own = first["group"] if ours else None
+    return any(one["state"] != "Z" and not of_shell(one["name"]) and one["group"] != own for one in processes)
+
+
+def of_shell(name: str) -> bool:
+    """A shell by its name, or the helper of a zsh prompt, which may have a process group of its own."""
+    return name.removeprefix("-") in SHELLS or name.startswith("gitstatusd")
 
 
 def young(facts: dict, settings: dict, now: float) -> bool:

@@ -3,8 +3,9 @@
 Where the kernel lists a process's children (Linux with CONFIG_PROC_CHILDREN) the trees below the panes are
 read from /proc, which costs by the panes, not by the machine; elsewhere psutil lists all processes once.
 
-A process is a dict: pid, ppid, name, argv, exe, state (the kernel's letter: R S D T Z …; T is stopped), threads (from
-/proc only) and started (field 22 of /proc/PID/stat, elsewhere psutil's create_time), which with the pid names it for good.
+A process is a dict: pid, ppid, group (its process group), name, argv, exe, state (the kernel's letter: R S D T Z …; T is
+stopped), threads (from /proc only) and started (field 22 of /proc/PID/stat, elsewhere psutil's create_time), which with the
+pid names it for good.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 
 PAGE, PAGES = 4096, 65536
-NOT_READ = {"ppid": 0, "name": "?", "argv": [], "exe": "", "state": "?", "started": ""}
+NOT_READ = {"ppid": 0, "group": 0, "name": "?", "argv": [], "exe": "", "state": "?", "started": ""}
 
 
 def walker() -> Callable[[int], Iterator[dict]]:
@@ -72,8 +73,8 @@ def read(pid: int) -> dict | None:
 def parse_stat(pid: int, stat: str) -> dict:
     head, _, tail = stat.rpartition(")")  # a name may hold blanks and parentheses
     fields = tail.split(None, 20)
-    return {"pid": pid, "ppid": int(fields[1]), "name": head.partition("(")[2], "argv": [], "exe": "",
-            "state": fields[0], "started": fields[19], "threads": int(fields[17])}  # fmt: skip
+    return {"pid": pid, "ppid": int(fields[1]), "group": int(fields[2]), "name": head.partition("(")[2], "argv": [],
+            "exe": "", "state": fields[0], "started": fields[19], "threads": int(fields[17])}  # fmt: skip
 
 
 def again(pid: int, started: str, name: str) -> dict | None:
@@ -84,6 +85,24 @@ def again(pid: int, started: str, name: str) -> dict | None:
         return None
     same = (process["started"], process["name"]) == (started, name)
     return process if same and process["state"] != "Z" else None
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of the environment that a process got with its program, None where there is none, or nobody may know."""
+    try:
+        words = slurp(f"/proc/{pid}/environ").split("\0")
+    except OSError:
+        return None if os.path.exists("/proc/self/environ") else psutil_variable(pid, name)
+    return next((word.partition("=")[2] for word in words if word.startswith(f"{name}=")), None)
+
+
+def psutil_variable(pid: int, name: str) -> str | None:
+    import psutil
+
+    try:
+        return psutil.Process(pid).environ().get(name)
+    except psutil.Error:
+        return None
 
 
 def open_files(pids: list[int]) -> list[str]:
@@ -206,12 +225,20 @@ def psutil_map() -> tuple[dict[int, dict], dict[int, list[int]]]:
     for one in psutil.process_iter(["pid", "ppid", "name", "cmdline", "exe", "status", "create_time"]):
         facts = one.info
         processes[facts["pid"]] = {
-            "pid": facts["pid"], "ppid": facts["ppid"], "name": facts["name"] or "", "argv": facts["cmdline"] or [],
-            "exe": facts["exe"] or "", "state": letters.get(facts["status"], "S"),
+            "pid": facts["pid"], "ppid": facts["ppid"], "group": group(facts["pid"]), "name": facts["name"] or "",
+            "argv": facts["cmdline"] or [], "exe": facts["exe"] or "", "state": letters.get(facts["status"], "S"),
             "started": str(facts["create_time"]),
         }  # fmt: skip
         families.setdefault(facts["ppid"], []).append(facts["pid"])
     return processes, families
+
+
+def group(pid: int) -> int:
+    """A process's group, 0 when it is gone or not ours to ask about."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return 0
 
 
 def end(processes: list[dict], wait_s: float = 3.0) -> None:

@@ -383,4 +383,20 @@ confirmed_program() { tmo-health 1/developer | jq -e '.health | .state == "shell
     minutes_until $LONG all_status completed
 }
 
+@test 'an agent comes back in a shell of any name, with a helper of its rc file, unless a person runs something in it' {
+    cp "$(command -v bash)" "$W/odd"
+    export SHELL=$W/odd
+    echo 'sleep 1000 </dev/null >/dev/null 2>&1 & disown' >"$HOME/.bashrc"
+    running shop 'crash' 'commit a.txt' 'crash' 'done'
+    eventually $LONG state_is 1/developer shell
+    pane=$(pane_of 1/developer)
+    tmux -S "$TMO_SOCKET" send-keys -t "$pane" 'sleep 900 &' Enter # a job in the background
+    eventually $LONG confirmed_program
+    minutes_until $LONG reported
+    [ "$(launches tmo-recover)" -eq 0 ]
+    tmux -S "$TMO_SOCKET" send-keys -t "$pane" 'kill %1' Enter
+    ends_well
+    [ "$(launches tmo-recover)" -eq 2 ]
+}
+
 reported() { [ "$(sql "SELECT count(*) FROM event WHERE name = 'needs_human' AND why LIKE '%(program)'")" -eq 1 ]; }

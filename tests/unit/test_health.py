@@ -10,8 +10,9 @@ STATES = {
     "starting", "working", "idle", "draft", "dialog", "login", "limited", "api_error", "context_full", "hung", "shell",
     "dead", "missing", "unknown",
 }  # fmt: skip
-AGENT = {"pid": 2, "name": "claude", "state": "S"}
-SHELL = {"pid": 1, "name": "bash", "state": "S"}
+AGENT = {"pid": 2, "name": "claude", "state": "S", "group": 1, "argv": ["claude"]}
+SHELL = {"pid": 1, "name": "bash", "state": "S", "group": 1, "argv": ["/bin/bash"]}
+VIM = {"pid": 2, "name": "vim", "state": "S", "group": 2, "argv": ["vim"]}
 
 
 def pane(**changed):
@@ -32,7 +33,7 @@ def facts(**changed):
     known = {
         "server": "up", "pane": pane(), "processes": [SHELL, AGENT], "agent": AGENT, "registry": registry("idle"),
         "turn": None, "turning": None, "untold": False, "under_way": False,
-        "screen": screen(), "launching": False, "launched_at": NOW - 3600, "activity_at": NOW - 10,
+        "screen": screen(), "launching": False, "shell": "/bin/bash", "launched_at": NOW - 3600, "activity_at": NOW - 10,
         "watched_since": None,
     }  # fmt: skip
     return {**known, **changed}
@@ -68,8 +69,8 @@ NO_PANE = {"pane": None, "processes": [], **NO_AGENT}
         # shells
         ({"processes": [SHELL], **NO_AGENT}, "shell", "bare"),
         ({"processes": [{**SHELL, "name": "-zsh"}], **NO_AGENT}, "shell", "bare"),
-        ({"processes": [SHELL, {"name": "vim", "state": "S"}], **NO_AGENT}, "shell", "program"),
-        ({"processes": [SHELL, {"name": "claude", "state": "Z"}], **NO_AGENT}, "shell", "bare"),
+        ({"processes": [SHELL, VIM], **NO_AGENT}, "shell", "program"),
+        ({"processes": [SHELL, {**VIM, "name": "claude", "state": "Z"}], **NO_AGENT}, "shell", "bare"),
         ({"agent": {**AGENT, "state": "T"}}, "shell", "stopped"),
         # starting
         ({"launching": True, "launched_at": NOW - 5, "processes": [SHELL], **NO_AGENT}, "starting", None),
@@ -166,6 +167,40 @@ def test_the_evidence_says_what_said_so(changed, evidence, claude, defaults):
     assert health.judge(facts(**changed), claude, defaults, NOW)["evidence"] == evidence
 
 
+NU = {**SHELL, "name": "odd", "argv": ["/opt/odd"]}
+SCRIPT = {**SHELL, "name": "odd", "argv": ["/usr/bin/python3", "-E", "/opt/odd"]}
+HELPER = {**VIM, "name": "odd-prompt", "group": 1}
+JOB = {**VIM, "name": "bash"}
+
+
+@pytest.mark.parametrize(
+    ("processes", "shell", "detail"),
+    [
+        # what our launch line became is a shell by any name, and so is what shares its group
+        ([NU], "/opt/odd", "bare"),
+        ([SCRIPT], "/opt/odd", "bare"),
+        ([NU, HELPER], "/opt/odd", "bare"),
+        ([SHELL, HELPER], "/bin/bash", "bare"),
+        ([NU, JOB], "/opt/odd", "bare"),
+        # what a person runs there never is
+        ([NU, VIM], "/opt/odd", "program"),
+        ([NU, HELPER, VIM], "/opt/odd", "program"),
+        ([SHELL, {**VIM, "state": "T"}], "/bin/bash", "program"),
+        ([{**VIM, "group": 1}], "/opt/odd", "program"),  # by exec
+        ([{**VIM, "group": 1, "argv": ["/opt/odd", "-c", "vim"]}], "/opt/odd", "program"),
+        ([{**NU, "argv": ["/opt/odd", "-c", "vim; true"]}, HELPER], "/opt/odd", "program"),
+        ([{**NU, "name": "pwsh"}, HELPER], "/opt/odd", "program"),  # it gives a program no group
+        # in another's pane the names tell
+        ([NU], None, "program"),
+        ([SHELL, HELPER], None, "program"),
+        ([{**SHELL, "name": "nu"}, {**VIM, "name": "gitstatusd-linu"}], None, "bare"),
+    ],
+)
+def test_a_shell_and_what_runs_beside_it(processes, shell, detail, claude, defaults):
+    found = health.judge(facts(processes=processes, shell=shell, **NO_AGENT), claude, defaults, NOW)
+    assert (found["state"], found["detail"]) == ("shell", detail)
+
+
 BOOLEAN = st.booleans()
 AT = st.none() | st.floats(NOW - 100_000, NOW + 100_000)
 
@@ -188,6 +223,7 @@ def test_any_facts_give_a_state_and_only_proof_says_that_an_agent_is_gone(
         "server": server, "pane": pane(pane_dead=dead) if there else None, "processes": [SHELL] if processes else [],
         "agent": {**AGENT, "state": agent} if agent else None, "registry": registry(status) if status else None,
         "turn": error() if turn else None, "screen": shown, "under_way": under_way, "launching": launching,
+        "shell": None,
         "launched_at": launched_at, "activity_at": activity_at, "watched_since": watched_since,
     }  # fmt: skip
     seen = health.judge(known, claude, defaults, NOW)

@@ -97,9 +97,10 @@ def test_both_ways_tell_the_same(family, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(proc.os.path, "exists", lambda path: False)
         slow = all_trees([root])[root]
-    for key in ("pid", "ppid", "name", "argv", "exe"):
+    for key in ("pid", "ppid", "group", "name", "argv", "exe"):
         assert {one["pid"]: one[key] for one in fast} == {one["pid"]: one[key] for one in slow}, key
-    assert fast[0].keys() - {"threads"} == slow[0].keys() == {"pid", "ppid", "name", "argv", "exe", "state", "started"}
+    names = {"pid", "ppid", "group", "name", "argv", "exe", "state", "started"}
+    assert fast[0].keys() - {"threads"} == slow[0].keys() == names
     assert {one["state"] for one in fast + slow} <= {"S", "R", "D"}
     assert all(isinstance(one["started"], str) for one in fast + slow)
 
@@ -184,6 +185,21 @@ def test_started_tells_two_processes_apart():
     assert mine["started"] == proc.read(os.getpid())["started"]
     with open(f"/proc/{os.getpid()}/stat", encoding="utf-8") as file:
         assert mine["started"] == file.read().rpartition(")")[2].split()[19]
+
+
+def test_a_job_of_a_shell_has_a_group_of_its_own(trees, start, until):
+    root = start("bash", "-c", "sleep 600 & set -m; sleep 601 & echo up; wait").pid
+    until(lambda: {("sleep", "600"), ("sleep", "601")} <= {tuple(one["argv"]) for one in all_trees([root])[root]}, "both")
+    shell, *others = trees([root])[root]
+    assert shell["group"] == os.getpgid(root)
+    assert {one["argv"][1]: one["group"] for one in others} == {"600": shell["group"], "601": others[1]["pid"]}
+
+
+def test_a_variable_that_a_process_was_started_with(start, monkeypatch):
+    root = start(sys.executable, "-c", WAIT, env={"SHELL": "/a=b", "SHELLS": "x"}).pid
+    assert (proc.variable(root, "SHELL"), proc.variable(root, "LESS")) == ("/a=b", None)
+    assert proc.variable(2**22 + 1, "SHELL") is None
+    assert (proc.psutil_variable(root, "SHELL"), proc.psutil_variable(2**22 + 1, "SHELL")) == ("/a=b", None)
 
 
 def test_a_program_that_rewrites_its_own_words(start):

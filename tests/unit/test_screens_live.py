@@ -36,7 +36,8 @@ def recorded(path):
 def judged(name, text, **facts):
     shown = screen.read(text, profile(name)["screen"])
     known = {
-        "server": "up", "pane": {"pane_dead": False}, "processes": [{"name": "bash", "state": "S"}], "agent": {"state": "S"},
+        "server": "up", "pane": {"pane_dead": False}, "agent": {"state": "S"}, "shell": None,
+        "processes": [{"name": "bash", "state": "S", "group": 1, "argv": ["bash"]}],
         "registry": None, "turn": None, "turning": None, "untold": False, "screen": shown, "launching": False,
         "under_way": False, "launched_at": None, "activity_at": None, "watched_since": None, **facts,
     }  # fmt: skip

@@ -15,7 +15,7 @@ from ..agents import traces
 from ..cli import is_agent
 from ..config import Config
 from ..errors import Error
-from ..proc import again, began_at, boot_id, open_files, walker
+from ..proc import again, began_at, boot_id, open_files, variable, walker
 from ..waiting import until
 from .panes import Panes
 
@@ -103,7 +103,7 @@ class Look(Panes):
             "activity_at": None, "known": known, "watched_since": health.watched_since(known, self.config, self.now),
             "conversation_id": known.get("conversation_id"), "transcript": None, "profile": None,
             "unreadable": None, "home": "", "launching": False, "hooks_path": self.hooks_path(known.get("run")),
-            "history_path": None,
+            "history_path": None, "shell": None,
         }  # fmt: skip
         self.found[row["project_id"], row["role"]] = facts
         facts["under_way"] = self.under_way(known, pane)
@@ -123,6 +123,8 @@ class Look(Panes):
         facts |= self.of_last_look(pane, name) or self.search(processes, facts["profile"], facts["home"])
         facts["launched_at"] = launched_at(known, facts["processes"], self.now)
         facts["launching"] = not facts["agent"] and any(map(tmux.launching, facts["processes"][:1]))
+        if not facts["agent"] and pane["@tmo_run"]:
+            facts["shell"] = variable(pane["pane_pid"], "SHELL")
         if not facts["agent"] and any(process["state"] == "?" for process in facts["processes"]):
             facts["processes"] = []  # the agent may be the one that could not be read
         return facts
