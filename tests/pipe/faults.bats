@@ -195,6 +195,21 @@ all_but_third_completed() { tmo-project 1 2 4 | jq -es 'all(.status == "complete
     [ "$(notices)" -eq 0 ]
 }
 
+@test 'a second limit behind the first: it is waited for, and nobody is told to go on meanwhile' {
+    running shop 'limit 2' 'commit a.txt' 'done'
+    minutes_until $LONG hold_is agent/stub limit
+    sql 'UPDATE hold SET next_probe_at = 1'
+    weekly=$(($(date +%s) + 4 * 86400))
+    jq -c ".limit_until = $weekly" "$TMO_STUB_HOME/server.json" >"$W/server.json" && mv "$W/server.json" "$TMO_STUB_HOME"
+    minutes_until $LONG put_off
+    minutes 3
+    want 0 tmo-hold
+    out '(.[0].next_probe_at - $weekly | . > 0 and . < 61) and (.[0].why | contains("resets"))' --argjson weekly "$weekly"
+    [ "$(taken 'The usage limit is over')" -eq 1 ]
+}
+
+put_off() { tmo-hold | jq -e '.pilot == null and .probes == 1 and .next_probe_at > now + 86400' >/dev/null; }
+
 @test 'the one that comes back first crashes, and the tmux server with it: the others do not wait for it' {
     running hits 'limit 2' 'crash' 'commit a.txt' 'done'
     running feels 'work 1' 'commit a.txt' 'done'

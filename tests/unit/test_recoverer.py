@@ -115,6 +115,53 @@ def test_a_pilot_outside_the_rollout_makes_room(recoverer, monkeypatch):
     assert pilot_of(recoverer, monkeypatch, "typing", 0)["pilot"] is None
 
 
+def held_until(recoverer, **changed):
+    """(when, why) a limit hold ends after an agent was found limited too. The hold was set 100 s ago."""
+    db, at = recoverer.db, store.now()
+    db.enqueue([{"name": "p", "agent": "stub", "roles": "developer", "enqueued_at": 0}])
+    db.save_agent(1, "developer", {"agent": "stub", "evidence": changed.pop("evidence", '["transcript"]')})
+    db.set_hold("agent/stub", "limit", "me", "resets soon", next_probe_at=at + 500, since_at=at - 100)
+    health = {"state": "limited", "confirmed": True, "detail": "resets Dec 2", "since_at": at - 10,
+              "reset_at": at + 90_000, "last_activity_at": at - 10, **changed}  # fmt: skip
+    recoverer.hold({"project_id": 1, "role": "developer", "health": health})
+    hold = db.all_holds()[-1]
+    return round(hold["next_probe_at"] - at), hold["why"]
+
+
+def test_a_later_end_of_a_limit_moves_the_hold(recoverer):
+    assert held_until(recoverer) == (90_060, "resets Dec 2")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"reset_at": None},  # it would move with every look
+        {"reset_at": 1_000_000_000.0},
+        {"reset_at": 9_000_000_000.0},
+        {"evidence": '["screen"]'},
+        {"confirmed": False},
+    ],
+)
+def test_what_names_no_later_end_moves_no_hold(recoverer, changed):
+    assert held_until(recoverer, **changed) == (500, "resets soon")
+
+
+def test_an_error_of_before_the_last_release_moves_no_hold(recoverer):
+    recoverer.db.set_hold("agent/stub", "limit", "me", None)
+    recoverer.db.release_hold("me", name="agent/stub")
+    recoverer.db.update("hold", {"name": "agent/stub"}, {"released_at": store.now() - 50})
+    at = store.now()
+    assert held_until(recoverer, since_at=at - 60, last_activity_at=at - 60) == (500, "resets soon")
+
+
+def test_nor_does_one_in_whose_directory_another_works(recoverer):
+    """Their commits count as moves of both."""
+    recoverer.db.set_hold("agent/stub", "limit", "me", None)
+    recoverer.db.release_hold("me", name="agent/stub")
+    recoverer.db.update("hold", {"name": "agent/stub"}, {"released_at": store.now() - 50})
+    assert held_until(recoverer, since_at=store.now() - 60) == (500, "resets soon")
+
+
 @pytest.mark.parametrize(("installed", "logged_in", "may"), [(False, True, False), (True, False, False), (True, True, True)])
 def test_a_login_without_its_program_ends_no_hold(recoverer, monkeypatch, installed, logged_in, may):
     recoverer.db.set_hold("agent/stub", "login", "me", None)

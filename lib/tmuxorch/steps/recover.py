@@ -13,6 +13,7 @@ from .. import project as projects
 from ..agents import login, traces
 from ..config import Config
 from ..errors import Error, Later, in_words
+from ..health import failed_turn
 from ..store import Store, now
 from .launch import Launcher, answer_dialog
 from .logins import Logins
@@ -178,8 +179,9 @@ class Recoverer:
             if pilot["state"] in ("working", "idle") or projects.held(project, others):  # it went on, or may not
                 self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, {"pilot": None})
             return
+        after: list[dict] = []
         if message["state"] in ("submitted", "accepted"):
-            after = traces.records(message["transcript"], message["taken_at"] or message["transcript_at"] or 0)
+            after = list(traces.records(message["transcript"], message["taken_at"] or message["transcript_at"] or 0))
             kinds = {record["kind"] for record in after} if message["transcript"] else None
             turned_out = recovery.turned_out(kinds, pilot["state"])
             if turned_out is None:
@@ -191,11 +193,24 @@ class Recoverer:
             return  # it may get there yet; a person's draft, say, keeps it away for hours
         at = now()
         wait = min(self.config["probe_max_s"], self.config["probe_min_s"] * 2 ** min(hold["probes"], 20))
-        again = {"pilot": None, "next_probe_at": at + wait}
+        again = {"pilot": None, "next_probe_at": at + wait, **self.named_anew(hold, agent, after, at + wait)}
         if hold["cause"] == "login" and message["state"] in ("submitted", "accepted"):  # its turn was with this one
             profile, _, home = self.place(agent)
             again["credential"] = login.fingerprint(profile, home)
         self.db.update("hold", {"id": hold["id"], "pilot": hold["pilot"]}, again)
+
+    def named_anew(self, hold: dict, agent: str, after: list[dict], earliest: float) -> dict:
+        """The columns of a limit hold whose pilot met a limit again, with its end as the new error names it: the weekly one
+        behind that of the session, say, which no wait of ours outlasts."""
+        failed = [record for record in after if record["kind"] == "error"]
+        if hold["cause"] != "limit" or not failed:
+            return {}
+        verdict = failed_turn(failed[-1], agents.profile(self.config, agent), now())
+        end = (verdict["reset_at"] or 0) + self.config["limit_margin_s"]
+        return {"next_probe_at": max(earliest, end), "why": verdict["detail"]} if self.ahead(end) else {}
+
+    def ahead(self, end: float) -> bool:
+        return recovery.waits(end, now(), LIMIT_S)
 
     def young(self, message: dict) -> bool:
         wait = self.config["probe_min_s"]
@@ -214,17 +229,34 @@ class Recoverer:
         why = health["detail"] or health["state"]
         if health["state"] == "limited":
             end = (health["reset_at"] or at + REST_S) + self.config["limit_margin_s"]
-            self.db.set_hold(name, "limit", ACTOR, why, next_probe_at=end)
+            if not self.db.set_hold(name, "limit", ACTOR, why, next_probe_at=end) and health["reset_at"]:
+                self.put_off(agent, health, end, why)
             return
         profile, _, home = self.place(agent["agent"])
         mark = login.fingerprint(profile, home)
         self.db.set_hold(name, "login", ACTOR, why, credential=mark, next_probe_at=at + self.config["probe_min_s"])
 
+    def put_off(self, agent: dict, health: dict, end: float, why: str) -> None:
+        """Move a limit hold in force to a later end that this agent names. An error of before the last release names none
+        that counts; nor does a screen, whose old words (resets 6pm) name another day once that hour is over."""
+        old = health["since_at"] <= self.last_release(agent, health["state"])
+        if old or "transcript" not in (agent["evidence"] or "") or not self.ahead(end):
+            return
+        for hold in self.db.holds(now()):
+            known = hold["next_probe_at"] or 0
+            if (hold["name"], hold["cause"]) == (f"agent/{agent['agent']}", "limit") and known < end:
+                same = {"id": hold["id"], "next_probe_at": hold["next_probe_at"]}
+                self.db.update("hold", same, {"next_probe_at": end, "why": why})
+
     def over(self, agent: dict, health: dict) -> bool:
         """Whether a hold for this was released since the agent last did anything: what it shows is an old error."""
+        return self.last_release(agent, health["state"]) > (health["last_activity_at"] or now())
+
+    def last_release(self, agent: dict, state: str) -> float:
+        """When a hold on this kind of agent, for what this state is, was last released; 0 when none was."""
         mine = [hold for hold in self.db.all_holds() if hold["name"] == f"agent/{agent['agent']}"
-                and STATE.get(hold["cause"]) == health["state"] and ended(hold)]  # fmt: skip
-        return bool(mine) and max(hold["released_at"] for hold in mine) > (health["last_activity_at"] or now())
+                and STATE.get(hold["cause"]) == state and ended(hold)]  # fmt: skip
+        return max((hold["released_at"] for hold in mine), default=0.0)
 
     def logged_out(self, row: dict) -> str | None:
         """Why an agent would be launched for nothing: it is not there, or not logged in, as it says itself in its own

@@ -568,7 +568,7 @@ class Store:
     def set_hold(
         self, name: str, cause: str, actor: str, why: str | None, until_at: float | None = None, **more: object
     ) -> bool:
-        """Set a hold; False when one of that name is in force (a manual one may then get another end)."""
+        """Set a hold; False when one of that name is in force, which stays as it is."""
         at = now()
         with self.transaction():
             # One whose time is over is closed first: its end is its release.
