@@ -32,7 +32,7 @@ def plan(project: dict, agent: dict, health: dict, context: dict, settings: dict
       told      and it was told that it may go on
       released  the hold that it was under and that ended, or None
       restarts  how often it was relaunched within `crash_loop_s`
-      nudges    how often it was nudged since it last did well, while it was idle
+      nudges    how often it was nudged while it was idle, since it last did more than talk
       failures  {action: how often it failed since the agent last did well}
       gave_up   the action that a person was called for, None when recovery had none, or never gave up
     """
@@ -146,7 +146,7 @@ def waits(until: float | None, now: float, longest: float) -> bool:
 
 
 def recovered(agent: dict, health: dict, settings: dict, now: float) -> bool:
-    """It went on well for long enough after its last recovery: earlier attempts no longer count."""
+    """It went on well for long enough after its last recovery: earlier attempts no longer count, but for its nudges."""
     if not agent["recovery_attempts"] and not agent["needs_human"]:
         return False
     last = agent["last_recovery_at"] or 0

@@ -215,7 +215,7 @@ slow_git() {
     setting stuck_s 0.5
     setting nudges 2
     steps=()
-    for _ in 1 2 3 4 5 6 7 8 9; do steps+=(finish 'work 1' 'say here is my plan'); done
+    for n in 1 2 3 4 5 6 7 8 9; do steps+=(finish 'work 1' "write plan-$n.txt x" 'say here is my plan'); done
     running shop 'say ready' "${steps[@]}"
     sql 'UPDATE project_queue SET started_at = 1000'
     minutes_until $LONG called

@@ -280,6 +280,24 @@ pilot_crashed() { [ "$(journal exit .status | grep -c 1)" -ge 1 ]; }
     status_is 1 processing
 }
 
+@test 'one that answers each nudge at length, and does no more than talk, idles like any other' {
+    setting stuck_s 1
+    steps=()
+    for _ in 1 2 3 4 5 6 7 8 9; do steps+=(finish 'work 1' 'say which colour is it to be?'); done
+    running shop 'say what now' "${steps[@]}"
+    minutes_until $LONG called
+    minutes 3
+    [ "$(taken 'You have been idle for a while')" -eq 3 ]
+    [ "$(notices)" -eq 1 ]
+    want 0 tmo-log -k notice
+    out '.[0].why | contains("3 nudges did not help")'
+    # What somebody says to it is a beginning, and a call of a person is one.
+    want 0 tmo-send 1/developer 'blue'
+    minutes_until $LONG nudged_again
+    [ "$(notices)" -eq 1 ]
+}
+
+nudged_again() { [ "$(taken 'You have been idle for a while')" -ge 4 ]; }
 called() { [ "$(notices)" -ge 1 ]; }
 
 @test 'an agent that a person was called for, and that is lost then, is brought back' {

@@ -1,5 +1,8 @@
 """What a run of recoveries owes its agents, whatever happens to one of them."""
 
+import os
+import subprocess
+
 import pytest
 from tmuxorch import config, store
 from tmuxorch.errors import Error, Later
@@ -179,6 +182,81 @@ def test_what_could_not_be_typed_now_is_not_typed_into_an_agent_that_is_well_lat
     found = recoverer.withdrawn(recoverer.db.message(message["key"]))
     assert (found["state"], found["reason"]) == ("expired", "not now: the pane is in use")
     assert recoverer.withdrawn(found) is found
+
+
+@pytest.fixture
+def nudged(recoverer, tmp_path):
+    """A stuck agent in a repository that was nudged three times since: what is counted of that."""
+    db, work = recoverer.db, tmp_path / "work"
+    subprocess.run(["git", "init", "-q", str(work)], check=True, timeout=20)
+    db.enqueue([{"name": "p", "agent": "stub", "roles": "developer", "enqueued_at": 0, "project_path": str(work)}])
+    db.save_agent(1, "developer", {"agent": "stub"})
+    for _ in range(3):
+        db.event("recovery", "nudge", "tmo-recover", project_id=1, role="developer", source="idle", dest="done")
+    db.event("recovery", "nudge", "tmo-recover", project_id=1, role="developer", source="api_error", dest="done")
+    idle = {"state": "idle", "is_stuck": True}
+    return lambda **seen: recoverer.nudges(db.project(1), db.agent(1, "developer"), {**idle, **seen})
+
+
+def later():
+    """A moment after all that was written down so far."""
+    end = store.now()
+    while store.now() == end:
+        pass
+    return store.now()
+
+
+def test_an_agent_that_only_talks_is_nudged_in_vain(nudged):
+    assert nudged() == 3
+    assert nudged(is_stuck=False) == nudged(state="api_error") == 0
+
+
+def test_a_changed_file_is_more_than_talk(nudged, tmp_path):
+    path = tmp_path / "work" / "new.txt"
+    path.write_text("x")
+    os.utime(path, (1, 1))
+    assert nudged() == 3
+    os.utime(path, (store.now() + 9000,) * 2)  # a clock that is no more
+    assert nudged() == 3
+    os.utime(path, (later(),) * 2)
+    assert nudged() == 0
+
+
+def test_so_is_a_commit(nudged, tmp_path):
+    git = ["git", "-C", str(tmp_path / "work"), "-c", "user.name=t", "-c", "user.email=t@t"]
+    later()
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True, timeout=20)
+    assert nudged() == 0
+
+
+def test_so_is_its_word(nudged, recoverer):
+    later()
+    recoverer.db.event("done", "done", "1/tester", project_id=1, role="tester")
+    assert nudged() == 3
+    recoverer.db.event("done", "done", "1/developer", project_id=1, role="developer")
+    assert nudged() == 0
+
+
+@pytest.mark.parametrize(
+    ("actor", "state", "count"), [("ann", "submitted", 0), ("ann", "held", 3), ("tmo-recover", "submitted", 3)]
+)
+def test_what_somebody_else_says_to_it_is_a_beginning(nudged, recoverer, actor, state, count):
+    at = later()
+    times = dict.fromkeys(("created_at", "due_at", "next_attempt_at", "expires_at", "typed_at"), at)
+    message = {"key": "k", "project_id": 1, "role": "developer", "target": "1/developer", "text": "x"}
+    recoverer.db.add_message({**message, "actor": actor, "state": state, **times})
+    assert nudged() == count
+
+
+def test_so_is_a_call_of_a_person_and_a_move_of_the_project(nudged, recoverer):
+    recoverer.db.event("notice", "needs_human", "tmo-recover", project_id=1, role="tester")
+    assert nudged() == 3
+    recoverer.db.event("notice", "needs_human", "tmo-recover", project_id=1, role="developer")
+    assert nudged() == 0
+    recoverer.db.event("recovery", "nudge", "tmo-recover", project_id=1, role="developer", source="idle", dest="done")
+    assert nudged() == 1
+    recoverer.db.move(1, "start", "x", run="r")
+    assert nudged() == 0
 
 
 def test_the_environment_in_which_an_agent_has_a_home(claude):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 
-from .. import agents, recovery
+from .. import agents, git, recovery
 from .. import project as projects
 from ..agents import login, traces
 from ..config import Config
@@ -91,10 +91,23 @@ class Recoverer:
             "told": hold is not None and self.told(hold, project, agent),
             "released": None if hold else self.released(project, agent, health),
             "restarts": self.db.count_launches(project["id"], agent["role"], ACTOR, at - self.config["crash_loop_s"]),
-            "nudges": self.db.count_nudges(project["id"], agent["role"], agent["recovery_attempts"]),
+            "nudges": self.nudges(project, agent, health),
             "failures": self.db.count_failures(project["id"], agent["role"], agent["recovery_attempts"]),
             "gave_up": self.db.gave_up(project["id"], agent["role"]) if agent["needs_human"] else None,
         }
+
+    def nudges(self, project: dict, agent: dict, health: dict) -> int:
+        """How often an agent that is stuck at its prompt was nudged since it last did more than talk: one that asks back
+        each time is nudged in vain. Its changed files are asked for last, since they cost most."""
+        if health["state"] != "idle" or not health["is_stuck"]:
+            return 0
+        number, role, directory = project["id"], agent["role"], project["project_path"]
+        moved = past(traces.changed(f"{directory}/.git/logs/HEAD"))
+        since = max(moved, self.db.last_word(number, role, ACTOR))
+        count = self.db.count_nudges(number, role, since)
+        if count < self.config["nudges"]:
+            return count
+        return self.db.count_nudges(number, role, max(since, past(git.changed(directory))))
 
     def released(self, project: dict, agent: dict, health: dict) -> dict | None:
         """The hold that this agent was under and that ended since, if it was not told yet."""
@@ -424,6 +437,11 @@ class Recoverer:
             "recovery", plan["action"], ACTOR, project_id=row["project_id"], role=row["role"], pane_id=row.get("pane_id"),
             source=row["health"]["state"], dest=plan["result"], why=plan["reason"],
         )  # fmt: skip
+
+
+def past(at: float) -> float:
+    """A file's time; one that lies ahead of the clock tells nothing."""
+    return at if at <= now() else 0.0
 
 
 def ended(hold: dict) -> bool:

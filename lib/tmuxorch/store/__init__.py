@@ -385,16 +385,31 @@ class Store:
         )
         return row["n"] if row else 0
 
-    def count_nudges(self, project_id: int, role: str, attempts: int) -> int:
-        """How many of an agent's last recoveries, so many, were nudges of it while it was idle."""
+    def count_nudges(self, project_id: int, role: str, since: float) -> int:
+        """How often an agent was nudged while it was idle since then, since its project was last moved, and since a person
+        was last called for it."""
         row = self.one(
-            """SELECT count(*) AS n FROM (
-                   SELECT name, source FROM event
-                   WHERE project_id = ? AND kind = 'recovery' AND role = ? AND source IS NOT NULL ORDER BY id DESC LIMIT ?)
-               WHERE name = 'nudge' AND source = 'idle'""",
-            (project_id, role, attempts),
+            """SELECT count(*) AS n FROM event
+               WHERE project_id = ?1 AND kind = 'recovery' AND role = ?2 AND name = 'nudge' AND source = 'idle'
+               AND at > ?3 AND at <= ?4 AND id > coalesce((
+                   SELECT max(id) FROM event WHERE project_id = ?1
+                   AND (kind = 'status' OR (kind = 'notice' AND role = ?2))), 0)""",
+            (project_id, role, since, now()),
         )
         return row["n"] if row else 0
+
+    def last_word(self, project_id: int, role: str, actor: str) -> float:
+        """When an agent last said that it is done, or took up a message of anybody but this actor; 0 for never."""
+        row = self.one(
+            """SELECT max(at) AS at FROM (
+                   SELECT at FROM event WHERE project_id = ?1 AND kind = 'done' AND role = ?2
+                   UNION ALL
+                   SELECT typed_at FROM message WHERE project_id = ?1 AND role = ?2 AND actor <> ?3
+                   AND state IN ('submitted', 'accepted'))
+               WHERE at <= ?4""",
+            (project_id, role, actor, now()),
+        )
+        return (row["at"] if row else None) or 0.0
 
     def count_failures(self, project_id: int, role: str, attempts: int) -> dict[str, int]:
         """{action: how many} of an agent's last recoveries, so many, that failed. A compaction tells of no success: each
