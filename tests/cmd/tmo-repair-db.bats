@@ -287,6 +287,20 @@ break_file() {
     enqueue shop
 }
 
+@test 'what was written after a file was recovered is swapped in too' {
+    project shop
+    for _ in $(seq 40); do enqueue shop; done
+    break_file
+    want 1 tmo-repair-db --check
+    touch -d '1 hour' "$TMO_DB.recovered" # whatever the clock said
+    sql "INSERT INTO heartbeat (name, host, started_at) VALUES ('watch', 'h', 1)"
+    want 1 tmo-repair-db --check --swap
+    out 'map(.kind) | contains(["integrity", "recovered", "swapped"])'
+    want 0 tmo-repair-db --check
+    [ "$(sql 'SELECT count(*) FROM heartbeat')" -eq 1 ]
+    [ ! -e "$TMO_DB.recovered" ]
+}
+
 @test 'a file that cannot be read is one line, and no other file comes of it' {
     for file in "$W/none.db" "$W"; do
         want 2 tmo-repair-db --check "$file"

@@ -1,5 +1,6 @@
 """steps.takeover on real files: every era and variant of the older database is taken over whole, once, and only read."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -243,15 +244,37 @@ def file_page(file, number):
     return file.read(4096)
 
 
-def test_what_is_readable_of_a_damaged_file_is_recovered(tmp_path):
+def damaged(folder):
+    """An old database of 400 rows, of which three pages are gone."""
     rows = [{"spec_path": f"/{n}.md", "status": "failed", "error_message": "x" * 200} for n in range(400)]
-    path = str(old.build(tmp_path / "x.db", rows=rows, indexes=True))
+    path = str(old.build(folder / "x.db", rows=rows, indexes=True))
     with open(path, "r+b") as file:
         pages = os.path.getsize(path) // 4096
         holding = [n for n in range(pages) if b"x" * 150 in file_page(file, n)]
         for page in (holding[3], holding[4], holding[10]):
             file.seek(4096 * page)
             file.write(b"\xff" * 4096)
+    return path
+
+
+def in_wal(path):
+    """A connection that adds a project to a damaged database, later than whatever lies beside it; its -wal stays while it
+    is open."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    os.utime(path, (1, 1))
+    connection.execute("INSERT INTO project_queue (id, spec_path) VALUES (1000, '/late.md')")
+    os.utime(path + "-wal", (os.stat(path + "-wal").st_mtime + 5,) * 2)
+    return contextlib.closing(connection)
+
+
+def late(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT spec_path FROM project_queue WHERE id = 1000").fetchall() == [("/late.md",)]
+
+
+def test_what_is_readable_of_a_damaged_file_is_recovered(tmp_path):
+    path = damaged(tmp_path)
     before = files(tmp_path)
     with pytest.raises(Error, match="--check"):
         take(tmp_path, path)
@@ -261,3 +284,21 @@ def test_what_is_readable_of_a_damaged_file_is_recovered(tmp_path):
     lost = sum(last - first + 1 for first, last in projects["lost"])
     assert projects["rows"] > 300 and projects["rows"] + lost == 400
     assert len([row for row in take(tmp_path, target) if row["kind"] == "project"]) == projects["rows"]
+
+
+def test_what_was_recovered_stays_until_more_is_written(tmp_path):
+    path = damaged(tmp_path)
+    target, _ = copies.recover(path)
+    assert copies.recover(path) == (target, [])
+    with in_wal(path):
+        assert copies.recover(path)[1]  # a commit does not touch the file itself
+        assert late(target)
+
+
+def test_what_was_written_after_a_recovery_is_swapped_in_too(tmp_path):
+    path = damaged(tmp_path)
+    target, _ = copies.recover(path)
+    with in_wal(path):
+        os.utime(target, (2**32, 2**32))  # whatever the clock said
+        aside, found = copies.renew(path)
+    assert late(path) and found and os.path.exists(aside) and not os.path.exists(target)

@@ -154,11 +154,12 @@ class Old:
 # -- recovery
 
 
-def recover(path: str) -> tuple[str, list[dict]]:
+def recover(path: str, anew: bool = False) -> tuple[str, list[dict]]:
     """Read what can be read of a damaged database into PATH.recovered: (its path, a finding each table). One that is
-    there already and younger than the damage stays. Raises Error when nothing can be read."""
+    there already and younger than what was last written stays, unless it is to be made anew. Raises Error when nothing can
+    be read."""
     target = f"{path}.recovered"
-    if os.path.exists(target) and os.stat(target).st_mtime >= os.stat(path).st_mtime:
+    if not anew and os.path.exists(target) and os.stat(target).st_mtime >= last_written(path):
         return target, []
     with tempfile.TemporaryDirectory(prefix="tmo-") as folder, errors(path):
         copy, part = os.path.join(folder, "copy.db"), os.path.join(folder, "new.db")
@@ -175,6 +176,15 @@ def recover(path: str) -> tuple[str, list[dict]]:
                 new.execute("PRAGMA journal_mode = DELETE")
         place(part, target)
     return target, found
+
+
+def last_written(path: str) -> float:
+    """When a database was last written to: a commit goes to its companion, and leaves the file as it is."""
+    times = [os.stat(path).st_mtime]
+    for side in SIDES:
+        with contextlib.suppress(FileNotFoundError):
+            times.append(os.stat(path + side).st_mtime)
+    return max(times)
 
 
 def schema(old: sqlite3.Connection, path: str) -> list[tuple[str, str, str]]:
@@ -328,12 +338,19 @@ def place(part: str, target: str) -> None:
             os.unlink(near)
 
 
+def renew(path: str) -> tuple[str, list[dict]]:
+    """Put what can be read of a damaged database in its place: (where the damaged one is now, a finding each table). It is
+    read while no writer has its turn, or what one writes meanwhile would be left out."""
+    with errors(path), queue(path):
+        recovered, found = recover(path, anew=True)
+        return swap(path, recovered), found
+
+
 def swap(path: str, recovered: str) -> str:
     """Put the recovered file in the damaged one's place; where the damaged one is now, with its companions."""
     aside = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
-    with errors(path), queue(path):
-        for side in ("-wal", "-shm", "-journal", ""):
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(path + side, aside + side)
-        os.rename(recovered, path)
+    for side in ("-wal", "-shm", "-journal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path + side, aside + side)
+    os.rename(recovered, path)
     return aside
