@@ -301,6 +301,22 @@ break_file() {
     [ ! -e "$TMO_DB.recovered" ]
 }
 
+@test 'a database that is gone and left a recovered file is told, and no empty one is made beside that' {
+    project shop
+    enqueue shop
+    mv "$TMO_DB" "$TMO_DB.recovered"
+    want 1 tmo-repair-db --check
+    out 'map(.kind) == ["missing"] and (.[0].reason | contains("task_queue.db.recovered"))'
+    want 2 tmo-start
+    says tmo-start "'$TMO_DB' is gone"
+    [ ! -e "$TMO_DB" ]
+    mv "$TMO_DB.recovered" "$TMO_DB"
+    want 0 tmo-repair-db --check
+    nothing
+    want 0 tmo-project
+    out 'length == 1'
+}
+
 @test 'a file that cannot be read is one line, and no other file comes of it' {
     for file in "$W/none.db" "$W"; do
         want 2 tmo-repair-db --check "$file"

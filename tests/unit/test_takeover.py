@@ -302,3 +302,57 @@ def test_what_was_written_after_a_recovery_is_swapped_in_too(tmp_path):
         os.utime(target, (2**32, 2**32))  # whatever the clock said
         aside, found = copies.renew(path)
     assert late(path) and found and os.path.exists(aside) and not os.path.exists(target)
+
+
+@pytest.mark.parametrize("step", range(4))
+@pytest.mark.parametrize("links", [True, False])
+def test_a_swap_that_is_killed_leaves_a_database_and_is_done_again(tmp_path, monkeypatch, step, links):
+    path, left = damaged(tmp_path), [step]
+    with in_wal(path):
+        target, _ = copies.recover(path)
+        with monkeypatch.context() as patch:
+            for name in ("link", "rename", "replace"):
+                patch.setattr(copies.os, name, dying(getattr(os, name), left))
+            if not links:
+                patch.setattr(copies.os, "link", refusing)
+            with pytest.raises(KeyboardInterrupt):
+                copies.swap(path, target)
+        assert os.path.exists(path)
+        aside, _ = copies.renew(path)
+    assert late(path) or not links  # without links nobody knows that its companions went away
+    assert copies.check(path) == [] and os.path.exists(aside)
+
+
+def dying(real, left):
+    """A call that is done only so often."""
+
+    def call(*words):
+        if not left[0]:
+            raise KeyboardInterrupt
+        real(*words)
+        left[0] -= 1
+
+    return call
+
+
+def refusing(*_):
+    raise OSError
+
+
+def test_a_swap_that_was_killed_is_told(tmp_path):
+    path = damaged(tmp_path)
+    target, _ = copies.recover(path)
+    assert copies.unfinished(path) == []
+    os.link(path, f"{path}.damaged-1")
+    assert [one["kind"] for one in copies.unfinished(path)] == ["integrity"]
+    os.unlink(path)
+    (one,) = copies.unfinished(path)
+    assert one["kind"] == "missing" and target in one["reason"]
+    with pytest.raises(Error, match="is gone, but"):
+        store.write(path)
+    os.rename(target, path)
+    assert copies.unfinished(path) == []
+    os.unlink(path)
+    (one,) = copies.unfinished(path)
+    assert one["kind"] == "missing" and "damaged-1" in one["reason"]
+    store.write(path).connection.close()  # whoever wants an empty one has one

@@ -52,6 +52,8 @@ def write(path: str) -> Store:
     """The database for a command that acts; made, and brought to the newest schema, when need be."""
     if (kind := file_system(path)) in NETWORK:
         raise Error(f"database '{path}' is on a network file system ({kind}), where SQLite's locks do not hold")
+    if os.path.exists(f"{path}.recovered") and not os.path.exists(path):  # an empty one would hide what there was
+        raise Error(f"database '{path}' is gone, but '{path}.recovered' is there: move that to its place, or away")
     with errors(path):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

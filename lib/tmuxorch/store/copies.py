@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ from . import write
 from .file import BUSY_S, blueprint, errors, queue, uri
 
 SIDES = ("-wal", "-journal")  # what belongs to a database file and holds data
+COMPANIONS = ("-wal", "-shm", "-journal")  # what has to go where the file goes
 GAPS = 10000  # unreadable stretches of a table after which the rest is given up
 PROBE = 64  # rowids: how far apart an unreadable stretch is probed, at most
 
@@ -73,8 +75,11 @@ def by_sqlite(path: str, target: str) -> None:
 def with_companions(path: str, target: str) -> None:
     alone(path, target)
     for side in SIDES:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(path + side, target + side)
+        for name in filter(None, (path, half_swapped(path))):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(name + side, target + side)
+                if os.path.getsize(target + side):  # an empty one is a reader's
+                    break
 
 
 def alone(path: str, target: str) -> None:
@@ -101,6 +106,27 @@ def check(path: str) -> list[dict]:
     if any("not a database" in reason for reason in complaints):
         raise Error(f"cannot use database '{path}': file is not a database")
     return [{"kind": "integrity", "reason": reason} for reason in dict.fromkeys(complaints)]
+
+
+def unfinished(path: str) -> list[dict]:
+    """What is wrong with a database file by what lies beside it: {kind, reason} each. It is gone, or its swap was killed in
+    the midst, and what it held last is not read any more."""
+    if os.path.exists(path):
+        other = half_swapped(path)
+        reason = f"a swap was killed before its end: what was written last may lie in '{other}-wal'"
+        return [{"kind": "integrity", "reason": reason}] if other else []
+    left = [f"{path}.recovered"] if os.path.exists(f"{path}.recovered") else asides(path)
+    return [{"kind": "missing", "reason": f"'{path}' is gone, and '{left[-1]}' is there"}] if left else []
+
+
+def half_swapped(path: str) -> str | None:
+    """The other name of a damaged database, if it has both: its companions are of that name already."""
+    return next((name for name in asides(path) if os.path.samefile(name, path)), None)
+
+
+def asides(path: str) -> list[str]:
+    """The damaged databases that were swapped for this one, the last one last."""
+    return [name for name in sorted(glob.glob(glob.escape(path) + ".damaged-*")) if not name.endswith(COMPANIONS)]
 
 
 # -- the records of an older system
@@ -347,10 +373,16 @@ def renew(path: str) -> tuple[str, list[dict]]:
 
 
 def swap(path: str, recovered: str) -> str:
-    """Put the recovered file in the damaged one's place; where the damaged one is now, with its companions."""
+    """Put the recovered file in the damaged one's place; where the damaged one is now, with its companions. At each moment
+    there is a database of this name: a writer would make an empty one."""
     aside = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
-    for side in ("-wal", "-shm", "-journal", ""):
+    aside = next(name for name in (aside, *(f"{aside}-{n}" for n in range(2, 10**6))) if not os.path.exists(name))
+    try:
+        os.link(path, aside)
+    except OSError:  # a file system that has no hard links
+        place(path, aside)
+    for side in COMPANIONS:  # before the new file is there: SQLite would take them for its own
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + side, aside + side)
-    os.rename(recovered, path)
+    os.replace(recovered, path)
     return aside
