@@ -13,6 +13,10 @@ TERMINAL = ("completed", "failed", "cancelled")
 GUESSES = ("sql", "tmo-import")  # whoever failed a row under these names had none of our evidence
 BY_LOOK = ("failed_alive", "failed_done", "processing_gone", "recovering_left")  # they rest on a look at tmux and git
 FRESH = {"needs_human": 0, "recovery_attempts": 0, "next_recovery_at": None}  # recovery looks after them again
+REFUSALS = {
+    "UNIQUE": "another row has its place by now",
+    "FOREIGN KEY": "what it belongs to is not there any more",
+}
 SAME = ("status", "status_at", "session_name", "completed_at")  # what a verdict on a project rests on
 
 
@@ -237,6 +241,12 @@ def hold(row: dict) -> dict:
     over = change("hold", {**row, **whose, "id": row["id"]}, ("released_at", "until_at"), "hold", values=values)
     evidence = {"name": row["name"], "until_at": row["until_at"]}
     return finding("hold_over", whose, "held", "released", f"the hold {row['name']} is past its end", evidence, over)
+
+
+def in_the_way(refusal: str) -> str:
+    """Why a row cannot go back to what it was, by what the database says of it."""
+    words = next((words for start, words in REFUSALS.items() if refusal.startswith(start)), "it cannot go back")
+    return f"{words}: {refusal}"
 
 
 def way(transitions: list[dict], source: str, dest: str) -> list[str] | None:

@@ -5,6 +5,7 @@ import contextlib
 import pytest
 from tmuxorch import repair, store
 from tmuxorch.errors import Refused
+from tmuxorch.steps import repairing
 from tmuxorch.store import repairs
 
 PROJECT = {
@@ -205,3 +206,57 @@ def test_undo_brings_back_a_row_that_was_removed(db):
     assert db.agents() == old.agents()
     assert repairs.made_after(db, backup) == []
     old.connection.close()
+
+
+# -- undone beside what came since
+
+
+def repaired(db, *found):
+    """The backup before what these findings change, which is carried out."""
+    backup = repairs.backup(db)
+    for one in found:
+        assert repairs.carry_out(db, one["change"], one["reason"], one["evidence"], backup)
+    return backup
+
+
+def end_over(db):
+    """A finding that comes before the others, and so is undone after them."""
+    row = failed_row(db, status="queued")
+    db.update("project_queue", {"id": row["id"]}, {"completed_at": 5.0})
+    return repair.end(db.project(row["id"]))
+
+
+def hold_over(db):
+    db.set_hold("all", "manual", "t", "x")
+    db.update("hold", {"name": "all"}, {"until_at": 2.0})
+    return repair.hold(db.all("SELECT * FROM hold")[0])
+
+
+def hold_anew(db):
+    db.set_hold("all", "manual", "t", "y")
+
+
+def agent_gone(db):
+    other = failed_row(db)
+    db.save_agent(other["id"], "nobody", {"agent": "stub", "state": "idle"})
+    return repair.agent({**db.agent(other["id"], "nobody"), "status": "failed", "roles": "developer"}, there=False)
+
+
+def forget_projects(db):
+    db.connection.execute("DELETE FROM project_queue WHERE id = 2")
+
+
+@pytest.mark.parametrize(
+    ("finding", "meanwhile", "words"),
+    [
+        (hold_over, hold_anew, "another row has its place by now: UNIQUE"),
+        (agent_gone, forget_projects, "what it belongs to is not there any more"),
+    ],
+)
+def test_a_row_that_cannot_go_back_keeps_no_other_from_it(db, finding, meanwhile, words):
+    backup = repaired(db, end_over(db), finding(db))
+    meanwhile(db)
+    refused, done = repairing.undo(db, backup)
+    assert not refused["applied"] and words in refused["reason"]
+    assert done["applied"] and db.project(1)["completed_at"] == 5.0
+    assert [row["applied"] for row in repairing.undo(db, backup)] == [False]

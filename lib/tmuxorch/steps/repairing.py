@@ -200,14 +200,22 @@ def undo(db: Store, path: str) -> Iterator[dict]:
     transitions = db.transitions()
     for event in repairs.made_after(db, path):
         told = event["evidence"]
-        before = old.row(told["table"], told["id"])
         dest, source = told["columns"].get("status", (None, None))
         way = repair.way(transitions, source, dest) if source else []
-        done = before is not None and way is not None and repairs.undo(db, event, before, way)
-        reason = f"the repair in event {event['id']}: {event['why']}" if done else "it changed since"
+        why_not = undo_one(db, event, old.row(told["table"], told["id"]), way)
+        reason = why_not or f"the repair in event {event['id']}: {event['why']}"
         one = repair.finding("undo", {"id": None, "project_id": event["project_id"]}, source, dest, reason,
                              {key: told[key] for key in ("table", "id", "columns")})  # fmt: skip
-        yield row(one, applied=done)
+        yield row(one, applied=not why_not)
+
+
+def undo_one(db: Store, event: dict, before: dict | None, way: list[str] | None) -> str:
+    """Why one repair is not undone, "" when it is: what stands in the way of one row keeps no other from going back."""
+    try:
+        done = before is not None and way is not None and repairs.undo(db, event, before, way)
+    except Refused as error:
+        return repair.in_the_way(str(error))
+    return "" if done else "it changed since"
 
 
 def row(one: dict, **more: object) -> dict:
