@@ -260,3 +260,17 @@ def test_a_row_that_cannot_go_back_keeps_no_other_from_it(db, finding, meanwhile
     assert not refused["applied"] and words in refused["reason"]
     assert done["applied"] and db.project(1)["completed_at"] == 5.0
     assert [row["applied"] for row in repairing.undo(db, backup)] == [False]
+
+
+def test_an_undo_lets_no_two_projects_run_in_one_directory(db):
+    row, other = failed_row(db, status="processing"), failed_row(db, status="queued")
+    lost = repair.running(row, {**RUNNING, "grace": {"expired": True, "deadline_at": 9.0}})
+    backup = repaired(db, lost)
+    db.connection.execute("UPDATE project_queue SET session_name = 's' WHERE id = ?", (other["id"],))
+    db.move(other["id"], "start", "t")
+    (undone,) = repairing.undo(db, backup)
+    assert not undone["applied"] and f"project {other['id']} runs in its directory" in undone["reason"]
+    assert db.project(row["id"])["status"] == "failed"
+    db.move(other["id"], "error", "t")
+    (undone,) = repairing.undo(db, backup)
+    assert undone["applied"] and db.project(row["id"])["status"] == "processing"

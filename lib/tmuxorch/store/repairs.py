@@ -139,13 +139,16 @@ def made_after(db: Store, backup: str) -> list[dict]:
 
 def undo(db: Store, event: dict, old: dict, path: list[str]) -> bool:
     """Undo one repair: its columns as they are in `old`, the row of the backup, the status by the events of `path`.
-    False when the row changed since."""
+    False when the row changed since. Raises Refused when it cannot stand beside what came since."""
     told = event["evidence"]
     table, number, columns = told["table"], told["id"], told["columns"]
+    back_to, _ = columns.get("status", (None, None))
     with db.transaction():
         row = db.row(table, number)
         if bool(row) != bool(columns) or any(row[name] != after for name, (_, after) in columns.items() if row):
             return False
+        if table == "project_queue" and back_to in RUNNING and (other := neighbour(db, number)):
+            raise Refused(f"project {other['id']} runs in its directory")
         if row:
             walk(db, number, path, f"undo of the repair in event {event['id']}")
             values = {name: row[name] for name in BY_TRIGGER if path} | {name: old[name] for name in columns}
