@@ -140,7 +140,7 @@ def running(project: dict, facts: dict) -> dict | None:
     """A running project that nothing runs of.
 
     facts: session, names, states as above; survivors (processes of its agents that outlived their panes); grace (its
-    own); kept (tmo-recover runs, and has not given up on all of its agents)."""
+    own); kept (why it is not given up: it is held, or tmo-recover is at it; else None)."""
     status, left = project["status"], facts["grace"]
     evidence = {"session": facts["session"], "states": facts["states"], "deadline_at": left["deadline_at"]}
     if facts["session"] == "unknown" or (status != "recovering" and facts["session"] == "ours"):
@@ -156,7 +156,7 @@ def running(project: dict, facts: dict) -> dict | None:
         return None
     reason = "it has no session, and its grace is over"
     if facts["kept"]:
-        return finding("processing_gone", project, status, None, f"{reason}; tmo-recover starts its agents anew", evidence)
+        return finding("processing_gone", project, status, None, f"{reason}; but {facts['kept']}", evidence)
     return finding("processing_gone", project, status, "failed", reason, evidence, of_project(project, "error", "error"))
 
 

@@ -17,7 +17,8 @@ PIPELINES = 6
 
 def template(path, env):
     """A database with rows that contradict, of the kinds that need no tmux server."""
-    subprocess.run([ROOT / "bin" / "tmo-hold", "all"], env=env, check=True, capture_output=True, timeout=60)
+    for words in (["all"], ["-r", "all"]):  # it makes the database; what is held would be left
+        subprocess.run([ROOT / "bin" / "tmo-hold", *words], env=env, check=True, capture_output=True, timeout=60)
     with contextlib.closing(sqlite3.connect(path)) as db:
         project = (
             "INSERT INTO project_queue (name, status, session_name, completed_at, agent, roles, enqueued_at, started_at)"

@@ -172,6 +172,20 @@ dump() { python3 -c 'import sqlite3, sys; print(*[r for r in sqlite3.connect(sys
     status_is 1 processing
 }
 
+@test 'processing without a session, and held: left until it is released' {
+    idle_agent shop
+    tmux -S "$TMO_SOCKET" kill-server
+    sql "UPDATE project_queue SET started_at = 1000 WHERE id = 1"
+    want 0 tmo-hold -w 'looking first' project/1
+    want 0 tmo-repair-db --apply
+    tells processing_gone '' false
+    out '.[0].reason | contains("it is held (project/1)")'
+    status_is 1 processing
+    want 0 tmo-hold -r project/1
+    want 0 tmo-repair-db
+    out '.[0] | .kind == "processing_gone" and .to == "failed"'
+}
+
 @test 'a tmux server that does not answer proves nothing' {
     idle_agent shop
     failed_by_sql

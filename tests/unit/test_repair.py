@@ -20,7 +20,7 @@ FAILED = {
     "neighbour": None,
 }  # fmt: skip
 RUNNING = {
-    "session": "none", "names": [], "states": {}, "survivors": False, "kept": False,
+    "session": "none", "names": [], "states": {}, "survivors": False, "kept": None,
     "grace": {"expired": True, "deadline_at": 9.0},
 }  # fmt: skip
 LEFT = None
@@ -83,7 +83,7 @@ def test_a_renamed_session_is_written_down():
     [
         ({}, "processing", "processing_gone", "failed"),
         ({}, "completing", "processing_gone", "failed"),
-        ({"kept": True}, "processing", "processing_gone", LEFT),
+        ({"kept": "it is held (all)"}, "processing", "processing_gone", LEFT),
         ({"survivors": True}, "processing", None, None),
         ({"grace": {"expired": False, "deadline_at": 9.0}}, "processing", None, None),
         ({"session": "ours"}, "processing", None, None),

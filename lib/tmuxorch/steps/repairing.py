@@ -135,13 +135,21 @@ class Repairer:
 
     def running_facts(self, project: dict) -> dict:
         over, _ = self.judge.grace({"project_id": project["id"]})
-        agents = self.db.agents([project["id"]])
         return {
             **self.presence(project),
             "grace": over,
             "survivors": any(self.look.survivors(project["id"], role) for role in roles(project)),
-            "kept": now() - self.db.last_beat("watch") < TENDED_S and any(not agent["needs_human"] for agent in agents),
+            "kept": self.kept(project),
         }
+
+    def kept(self, project: dict) -> str | None:
+        """Why a project without a session is not given up: what is held waits for a person, else recovery brings it back
+        as long as it runs and has not given up on all of its agents."""
+        if hold := projects.held(project, self.db.holds(now())):
+            return f"it is held ({hold['name']})"
+        tended = now() - self.db.last_beat("watch") < TENDED_S
+        awaited = any(not agent["needs_human"] for agent in self.db.agents([project["id"]]))
+        return "tmo-recover starts its agents anew" if tended and awaited else None
 
     # -- repairing
 
