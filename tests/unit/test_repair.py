@@ -6,7 +6,7 @@ import pytest
 from tmuxorch import repair, store
 from tmuxorch.errors import Refused
 from tmuxorch.steps import repairing
-from tmuxorch.store import repairs
+from tmuxorch.store import file, repairs
 
 PROJECT = {
     "id": 7, "status": "failed", "status_at": 50.0, "session_name": "shop-7", "completed_at": 50.0, "enqueued_at": 1.0,
@@ -274,3 +274,21 @@ def test_an_undo_lets_no_two_projects_run_in_one_directory(db):
     db.move(other["id"], "error", "t")
     (undone,) = repairing.undo(db, backup)
     assert undone["applied"] and db.project(row["id"])["status"] == "processing"
+
+
+def at_first(path):
+    """A database as the first version made it."""
+    connection = file.connect(path)
+    file.script(connection, file.migrations()[0])
+    connection.execute("PRAGMA user_version = 1")
+    return store.Store(connection, path)
+
+
+def test_a_backup_of_an_older_schema_undoes_what_was_repaired_before_the_migration(tmp_path):
+    db = at_first(str(tmp_path / "x.db"))
+    backup = repaired(db, end_over(db), agent_gone(db))
+    db.connection.close()
+    with contextlib.closing(store.write(db.path).connection) as connection:
+        db = store.Store(connection, db.path)
+        assert [row["applied"] for row in repairing.undo(db, backup)] == [True, True]
+        assert db.project(1)["completed_at"] == 5.0 and len(db.agents()) == 1

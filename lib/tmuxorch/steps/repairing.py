@@ -202,7 +202,7 @@ class Repairer:
 
 def undo(db: Store, path: str) -> Iterator[dict]:
     """Take back, the last one first, what was repaired after the backup at this path was made."""
-    old = read(path)
+    old = read(path, older=True)
     if old is None:
         raise Error(f"cannot find backup '{path}'")
     transitions = db.transitions()

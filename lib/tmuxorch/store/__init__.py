@@ -29,8 +29,9 @@ def host() -> str:
     return os.uname().nodename
 
 
-def read(path: str) -> Store | None:
-    """The database for a viewer, or None when there is none yet."""
+def read(path: str, older: bool = False) -> Store | None:
+    """The database for a viewer, or None when there is none yet. older: one of an older schema too, which nothing migrates
+    (a backup): its rows lack the columns that were added since."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -43,7 +44,7 @@ def read(path: str) -> Store | None:
     check_version(version, path)
     if version == 0:
         return None  # it is being made at this moment
-    if version < newest():
+    if version < newest() and not older:
         raise Later(f"database '{path}' awaits its migration; any command that writes does it")
     return store
 
