@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HOUR_S = 3600.0
-OLD_S = 86400.0  # what could not be told for a day is given up
+OLD_S = 86400.0  # what could not be told for so long is given up
 RETRY_MIN_S, RETRY_MAX_S = 50.0, 600.0  # the wait after a failed attempt doubles; the first is over within a cron minute
 WORDS = {  # the reasons to tell somebody, each with its words
     "needs_human": "needs a person",
@@ -42,11 +42,13 @@ def over(event: dict, why: str, project: dict | None, agent: dict | None, hold: 
 
 def subject(event: dict, why: str) -> str:
     """What an event is about; of two with the same subject one is enough. A login that is missing is one trouble,
-    however many projects wait for it."""
+    however many projects wait for it. The end of another start, or for another cause, is another one."""
     if why in ("login", "waiting"):
         return f"login {event['why']}"
-    whose = event["dest"] if why == "limit" else f"{event['project_id']}/{event['role'] or ''}"
-    return f"{why} {whose} {event['why'] if why == 'needs_human' else ''}".rstrip()
+    if why == "limit":
+        return f"limit {event['dest']}"
+    run = "" if why == "needs_human" else event["run"] or ""
+    return f"{why} {event['project_id']}/{event['role'] or run} {event['why'] or ''}".rstrip()
 
 
 def text(event: dict, why: str, project: dict | None, host: str) -> str:
@@ -74,12 +76,22 @@ def skipped(why: str, wanted: list, command: str) -> str | None:
     return None if why in wanted else "not in notify_on"
 
 
-def again(about: str, told: list[dict], event_id: int, since: float) -> bool:
-    """Whether the same was told since; `told` are the notifications of the last hours."""
-    return any(
-        row["subject"] == about and row["event_id"] != event_id and row["state"] == "sent" and row["attempted_at"] > since
-        for row in told
-    )
+def old(event: dict, again_s: float, now: float) -> bool:
+    """Whether it is given up: after a day, or when the wait for the same to be told again is long over."""
+    return now - event["at"] > max(OLD_S, 2 * again_s)
+
+
+def again(about: str, told: list[dict], event: dict, since: float) -> str | None:
+    """The state of an event if the same was told since, else None: `skipped` if it was told after that event, `queued` if
+    it was before, as what has come to pass anew may still be so then. `told` are the notifications of the last hours."""
+    times = [
+        row["attempted_at"] for row in told
+        if row["subject"] == about and row["event_id"] != event["id"] and row["state"] == "sent"
+        and row["attempted_at"] > since
+    ]  # fmt: skip
+    if not times:
+        return None
+    return "skipped" if max(times) >= event["at"] else "queued"
 
 
 def full(told: list[dict], event_id: int, most: int, now: float) -> bool:

@@ -109,17 +109,66 @@ told() { [ "$(texts | wc -l)" -eq "$1" ]; }
     out '.[0].notify.state == "sent"'
     want 0 tmo-project -E requeue 1
     want 0 tmo-project -E error -w 'another way' 1
-    want 0 tmo-notify
-    out '.[0].notify | .state == "skipped" and (.why | contains("told already"))'
-    setting notify_again_s 0
     want 0 tmo-project -E requeue 1
-    want 0 tmo-project -E error 1
-    want 0 tmo-notify
+    want 0 tmo-project -E error -w 'another way' 1
+    want 0 tmo-notify # another cause is told at once
+    out 'map(.notify.state) == ["sent", "skipped"] and (.[1].notify.why | contains("told already"))'
     told 2
     setting notify_after_s 3600
     fails other
     want 0 tmo-notify
     nothing
+    told 2
+}
+
+@test 'the same that came to pass anew is told later, if it is still so' {
+    told_by "cat >>$W/told"
+    running shop 'say ready'
+    calls() {
+        sql "UPDATE agent_health SET needs_human = 1"
+        sql "INSERT INTO event (at, kind, name, project_id, role, actor, why) VALUES
+             (round((julianday('now') - 2440587.5) * 86400.0, 3), 'notice', 'needs_human', 1, 'developer', 'x', 'it crashed')"
+        want 0 tmo-notify
+    }
+    calls
+    out 'map(.notify.state) == ["sent"]'
+    sql 'UPDATE agent_health SET needs_human = 0'
+    calls
+    out 'length == 1 and (.[0].notify | .state == "queued" and (.why | contains("told already")))'
+    sql 'UPDATE agent_health SET needs_human = 0'
+    calls
+    out 'map(.notify.state) == ["queued", "queued"]'
+    told 1
+    sql 'UPDATE notification SET attempted_at = attempted_at - 3600'
+    want 0 tmo-notify # once for both
+    out 'map(.notify.state) == ["sent", "skipped"]'
+    told 2
+    sql 'UPDATE agent_health SET needs_human = 0'
+    calls
+    sql 'UPDATE agent_health SET needs_human = 0'
+    want 0 tmo-notify
+    out 'length == 1 and (.[0].notify | .state == "skipped" and (.why | contains("over")))'
+    want 0 tmo-notify
+    nothing
+    told 2
+}
+
+@test 'what waits for so long to be told again is not given up' {
+    told_by "cat >>$W/told"
+    setting notify_again_s 172800
+    fails shop
+    want 0 tmo-notify
+    want 0 tmo-project -E requeue 1
+    want 0 tmo-project -E error -w 'the roof fell in' 1
+    sql "DROP TRIGGER event_append_only"
+    sql "UPDATE event SET at = at - 100000"
+    sql "UPDATE notification SET attempted_at = attempted_at - 100001"
+    want 0 tmo-notify
+    silent
+    out 'map(.notify.state) == ["queued"]'
+    sql "UPDATE event SET at = at - 80000"
+    sql "UPDATE notification SET attempted_at = attempted_at - 80000"
+    want 0 tmo-notify
     told 2
 }
 

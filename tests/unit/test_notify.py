@@ -9,8 +9,8 @@ PROJECT = {"id": 7, "name": "shop", "status": "processing", "error_message": Non
 
 
 def event(kind, **more):
-    return {"id": 5, "at": NOW - 100, "kind": kind, "name": None, "project_id": 7, "role": None, "source": None,
-            "dest": None, "why": "because", **more}  # fmt: skip
+    return {"id": 5, "at": NOW - 100, "kind": kind, "name": None, "project_id": 7, "role": None, "run": None,
+            "source": None, "dest": None, "why": "because", **more}  # fmt: skip
 
 
 def told(**more):
@@ -85,8 +85,11 @@ def test_subjects_differ_by_whom_and_what():
         (event("hold", dest="agent/codex", project_id=None), "limit"),
     ]
     assert len({notify.subject(*row) for row in rows}) == len(rows)
-    again = event("status", why="another reason")
-    assert notify.subject(again, "failed") == notify.subject(event("status"), "failed")
+
+
+def test_another_start_or_another_cause_is_another_subject():
+    about = {notify.subject(event("status", run=run, why=why), "failed") for run in (None, "a", "b") for why in ("x", "y")}
+    assert len(about) == 6
 
 
 @pytest.mark.parametrize(
@@ -126,11 +129,14 @@ def test_what_nobody_wants():
 
 
 def test_the_same_again():
-    assert notify.again("x", [told()], 5, NOW - 60)
-    assert not notify.again("y", [told()], 5, NOW - 60)
-    assert not notify.again("x", [told()], 4, NOW - 60)  # itself
-    assert not notify.again("x", [told()], 5, NOW - 5)  # long ago
-    assert not notify.again("x", [told(state="queued")], 5, NOW - 60)  # in vain
+    before, after = event("notice", at=NOW - 20), event("notice", at=NOW - 5)  # it was told in between
+    assert notify.again("x", [told()], before, NOW - 60) == "skipped"
+    assert notify.again("x", [told()], after, NOW - 60) == "queued"
+    assert notify.again("x", [told(), told(attempted_at=NOW - 1)], after, NOW - 60) == "skipped"
+    assert not notify.again("y", [told()], before, NOW - 60)
+    assert not notify.again("x", [told(event_id=5)], before, NOW - 60)  # itself
+    assert not notify.again("x", [told()], after, NOW - 10)  # long ago
+    assert not notify.again("x", [told(state="queued")], before, NOW - 60)  # in vain
 
 
 def test_the_limit():

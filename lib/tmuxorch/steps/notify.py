@@ -41,15 +41,15 @@ class Notifier:
         project = self.db.project(event["project_id"]) if event["project_id"] else None
         agent = self.db.agent(event["project_id"], event["role"]) if project and event["role"] else None
         text, about = notify.text(event, reason, project, host()), notify.subject(event, reason)
-        if at - event["at"] > notify.OLD_S:
+        if notify.old(event, config["notify_again_s"], at):
             state = "failed" if notification["attempts"] else "skipped"
             self.troubles.append(f"event {event['id']} could not be told for a day: {text}")
             return self.settle(event, reason, text, state, "it could not be told for a day", notification["attempts"])
         if notify.over(event, reason, project, agent, hold):
             return self.settle(event, reason, text, "skipped", "it was over before it was told")
         told = self.db.told(at - max(notify.HOUR_S, config["notify_again_s"]))
-        if notify.again(about, told, event["id"], at - config["notify_again_s"]):
-            return self.settle(event, reason, text, "skipped", "the same was told already")
+        if fate := notify.again(about, told, event, at - config["notify_again_s"]):
+            return self.settle(event, reason, text, fate, "the same was told already", notification["attempts"])
         if notify.full(told, event["id"], config["notify_per_hour"], at):
             return self.show(event, reason, text, "queued", notification["attempts"], "so many were told within the hour")
         return self.tell(event, reason, text, about, notification["attempts"] + 1)
