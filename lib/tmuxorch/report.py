@@ -349,7 +349,7 @@ def delivery(messages: list[dict], found: dict[str, dict]) -> dict:
     ends: dict[str, int] = {}
     for row in messages:
         ends[row["state"]] = ends.get(row["state"], 0) + 1
-    top = next((at for at in MARKS_S if at >= max(waits, default=1)), MARKS_S[-1])
+    top = next((at for at in MARKS_S[1:] if at >= max(waits, default=1)), MARKS_S[-1])  # the line has a length
     decades = math.log10(top / MARKS_S[0])
 
     def left(seconds: float) -> float:

@@ -141,6 +141,15 @@ def test_the_waits_on_their_line(db):
     assert found["ends"] == [("submitted", 3), ("unknown", 1)]
 
 
+@pytest.mark.parametrize(("at", "left"), [(90, 0), (100.05, 0), (100.1, 0), (100.5, 69.9)])  # a clock that was set back
+def test_a_message_that_hardly_waited(db, at, left):
+    add_message(db, 1, None, 100, 100, [(100, "queued"), (at, "submitted")])
+    found = values(db)[0]["delivery"]
+    assert [(bar["x"], bar["n"]) for bar in found["bars"]] == [(left // 10 * 10, 1)]
+    assert [line["left"] for line in found["lines"]] == [left, left]
+    assert [tick["text"] for tick in found["ticks"]] == ["0.1 s", "1 s"]
+
+
 def test_nothing_is_taken_for_html(db):
     fill(db)
     db.run("UPDATE project_queue SET name = ?, error_message = ?", (HOSTILE, HOSTILE))
