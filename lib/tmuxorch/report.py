@@ -6,6 +6,7 @@ import json
 import math
 import time
 
+from .doctor import HUNG_S
 from .project import ENDS, SIZES
 
 WIDE = 1000  # the units of a drawing from its left end to its right
@@ -183,8 +184,10 @@ def need(what: str, why: str | None, since: float | None, line: str) -> dict:
 
 
 def silent(beat: dict, now: float) -> bool:
-    """Whether a cron line of every minute has not begun for long. One that is under way may take its time."""
-    return beat["name"] != "nightly" and beat["finished_at"] is not None and now - beat["started_at"] > SILENT_S
+    """Whether a cron line of every minute has not begun for long. One that is under way may take its time; what never
+    ended was killed."""
+    longest = HUNG_S if beat["finished_at"] is None else SILENT_S
+    return beat["name"] != "nightly" and now - beat["started_at"] > longest
 
 
 # The timeline

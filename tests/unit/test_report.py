@@ -150,6 +150,19 @@ def test_a_message_that_hardly_waited(db, at, left):
     assert [tick["text"] for tick in found["ticks"]] == ["0.1 s", "1 s"]
 
 
+@pytest.mark.parametrize(
+    ("name", "age", "finished", "silent"),
+    [
+        ("watch", 599, True, False), ("watch", 601, True, True), ("nightly", 90000, True, False),
+        ("watch", 3899, False, False),  # it may take its time
+        ("watch", 3901, False, True),  # it was killed
+    ],
+)  # fmt: skip
+def test_a_cron_line_that_is_silent(name, age, finished, silent):
+    beat = {"name": name, "started_at": NOW - age, "finished_at": NOW - age + 1 if finished else None}
+    assert report.silent(beat, NOW) is silent
+
+
 def test_nothing_is_taken_for_html(db):
     fill(db)
     db.run("UPDATE project_queue SET name = ?, error_message = ?", (HOSTILE, HOSTILE))
