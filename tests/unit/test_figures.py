@@ -293,3 +293,21 @@ def test_a_change_of_health_knows_the_look_before_it(tmp_path):
     assert look(300.0, "shell", 1)[2] == ("idle", "shell", None, 240.0)
     db.save_agent(**key, values={"agent": "stub", "state": "starting", "launched_at": 310.0, "is_stuck": 0})
     assert look(330.0, "dead", 1)[4] == ("starting", "dead", None, 310.0)
+    assert len(look(390.0, "dead")) == 5
+    assert look(450.0, "idle", 1)[5] == ("dead", "idle", None, 390.0)
+    assert look(510.0, "idle")[6] == ("idle", "idle", "unstuck", 450.0)
+    db.update("agent_health", key, {"detail": "a message waits"})
+    assert look(570.0, "idle", 1)[7] == ("idle", "idle", "a message waits", 510.0)
+    assert look(630.0, "idle")[8] == ("idle", "idle", "unstuck", 570.0)
+
+
+def test_an_agent_that_answered_between_two_looks_is_recovered(night):
+    event(night, "health", "idle", 1500, "tmo-health", project_id=6, role="developer", source="idle", dest="idle",
+          looked_at=1440, why="stuck")  # fmt: skip
+    event(night, "health", "idle", 1560, "tmo-health", project_id=6, role="developer", source="idle", dest="idle",
+          looked_at=1500, why="unstuck")  # fmt: skip
+    found = {name: (row["numerator"], row["n"], row["value"]) for name, row in told(night).items()}
+    assert found["fault_recovery_rate"] == (4, 5, 0.8)
+    assert found["time_to_recover_p95_s.idle"] == (None, 2, 60)
+    numerator, n, _ = WHOLE["health_pass_rate"]
+    assert found["health_pass_rate"][:2] == (numerator - 60, n)

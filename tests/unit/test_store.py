@@ -315,11 +315,13 @@ def test_every_change_of_a_state_leaves_one_event_with_its_evidence(sql):
     insert(sql, "agent_health", **HEALTH)
     sql.execute("UPDATE agent_health SET state = 'idle', evidence = '[\"registry\"]'")
     sql.execute("UPDATE agent_health SET state = 'idle', is_stuck = 1")
+    sql.execute("UPDATE agent_health SET state = 'idle', is_stuck = 0")
     sql.execute("UPDATE agent_health SET state = 'dialog', dialog = 'trust', detail = 'No, exit'")
     told = [(e["source"], e["dest"], e["why"], e["evidence"], e["role"]) for e in events(sql, "health")]
     assert told == [
         ("unknown", "idle", None, '["registry"]', "r"),
         ("idle", "idle", "stuck", '["registry"]', "r"),
+        ("idle", "idle", "unstuck", '["registry"]', "r"),
         ("idle", "dialog", "trust", '["registry"]', "r"),
     ]
 
