@@ -323,17 +323,6 @@ SELECT id AS hold_id, name, since_at, released_at AS at, max(0, released_at - si
     coalesce(released_by GLOB 'user/*' OR released_by = 'sql', released_at IS NOT NULL) AS is_by_hand
 FROM hold WHERE cause = 'login';
 
-CREATE VIEW kpi_fault AS
-WITH told AS (
-    SELECT *, lag(is_fault) OVER w AS was_fault,
-        min(CASE WHEN is_pass THEN since_at END) OVER (w ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS back_at
-    FROM agent_span WHERE is_fault OR state IN ('working', 'idle')
-    WINDOW w AS (PARTITION BY project_id, role, processing_at ORDER BY event_id)
-)
-SELECT project_id, role, state AS fault, since_at AS at, unseen_s AS detect_s, back_at AS recovered_at,
-    max(0, back_at - since_at) AS recover_s
-FROM told WHERE is_fault AND NOT coalesce(was_fault, 0);
-
 CREATE VIEW kpi_message AS
 SELECT m.id AS message_id, m.project_id, e.at, e.dest AS state, e.dest = 'submitted' AS is_delivered,
     max(0, e.at - max(m.created_at, m.due_at)) AS wait_s
@@ -493,3 +482,27 @@ SELECT s.id AS event_id, s.project_id, s.role, s.state,
     CASE WHEN s.at >= p.since_at THEN max(0, s.at - s.looked_at) END AS unseen_s
 FROM seen s JOIN project_span p ON p.project_id = s.project_id AND p.status = 'processing'
     AND p.since_at < coalesce(s.next_at, 1e12) AND coalesce(p.until_at, 1e12) > s.at;
+
+CREATE VIEW kpi_fault AS
+WITH told AS (
+    SELECT *, lag(is_fault) OVER w AS was_fault,
+        min(CASE WHEN is_pass THEN event_id END) OVER (w ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS back_id
+    FROM agent_span WHERE is_fault OR state IN ('working', 'idle')
+    WINDOW w AS (PARTITION BY project_id, role, processing_at ORDER BY event_id)
+), fault AS (
+    SELECT *, max(processing_at, (SELECT at FROM event WHERE id = back_id)) AS back_at
+    FROM told WHERE is_fault AND NOT coalesce(was_fault, 0)
+)
+SELECT project_id, role, state AS fault, since_at AS at, unseen_s AS detect_s, back_at AS recovered_at,
+    max(0, back_at - since_at) AS recover_s
+FROM fault;
+
+CREATE TRIGGER project_removed BEFORE DELETE ON project_queue
+BEGIN
+    INSERT INTO metric_kept
+    SELECT name, labels, sum(value) FROM metric_count
+    WHERE project_id = OLD.id
+        AND (name = 'tmux_orch_projects_ended_total' OR name GLOB 'tmux_orch_project_duration_seconds_*')
+    GROUP BY name, labels
+    ON CONFLICT (name, labels) DO UPDATE SET value = value + excluded.value;
+END;

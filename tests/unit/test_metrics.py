@@ -4,7 +4,7 @@ import contextlib
 import re
 
 import pytest
-from test_figures import drop_triggers, fill
+from test_figures import drop_triggers, event, fill
 from tmuxorch import metrics, prometheus, store
 from tmuxorch.store import stats, upkeep
 
@@ -109,6 +109,35 @@ def test_no_counter_goes_down_when_projects_are_forgotten(night):
     assert upkeep.forget(night, 4, 1.0)
     assert upkeep.forget(night, 5, 1.0)
     assert scrape(night) == later
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 5000])
+def test_no_counter_changes_when_projects_are_removed_by_hand(night, monkeypatch, chunk):
+    monkeypatch.setattr(upkeep, "CHUNK", chunk)
+    before = scrape(night)
+    night.run("DELETE FROM project_queue WHERE id IN (2, 3, 5, 6)")
+    assert scrape(night) == before
+    assert upkeep.drop_loose(night, "event", 600.0) > 10  # some of what is known of each
+    assert positive(scrape(night)) == pytest.approx(positive(before))
+    assert upkeep.drop_loose(night, "event", 1e10) > 10
+    assert not night.events(3)
+    assert positive(scrape(night)) == pytest.approx(positive(before))
+    assert upkeep.forget(night, 1, 1.0)  # what was kept already is not kept again
+    assert positive(scrape(night)) == pytest.approx(positive(before))
+
+
+def positive(found):
+    return {key: value for key, value in found.items() if value}
+
+
+def test_no_counter_goes_down_when_the_clock_is_set_back(night):
+    was, before = "working", scrape(night)
+    for at, state in ((700, "shell"), (1300, "working"), (1200, "idle")):
+        event(night, "health", state, at, "tmo-health", project_id=4, role="tester", source=was, dest=state, looked_at=at)
+        was, found = state, scrape(night)
+        assert {key: value for key, value in before.items() if found[key] < value} == {}
+        before = found
+    assert flat(before)["tmux_orch_fault_recovery_seconds_sum{fault=shell}"] == 60 + 600
 
 
 def test_what_the_database_counts_is_what_is_described(night):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
+from collections.abc import Iterable
 
 from . import Store, decode
 from .file import blueprint, errors
@@ -75,9 +77,9 @@ def forget(db: Store, project_id: int, completed_at: float) -> bool:
     with db.transaction():
         if not db.one("SELECT id FROM project_queue WHERE id = ? AND completed_at = ?", (project_id, completed_at)):
             return False
-        keep_counts(db, counted(db, project_id))
+        keep_counts(db, counted(db, [project_id]))
+        db.run("DELETE FROM event WHERE project_id = ?", (project_id,))  # first: the project's trigger finds nothing to keep
         db.run("DELETE FROM project_queue WHERE id = ?", (project_id,))
-        db.run("DELETE FROM event WHERE project_id = ?", (project_id,))
         db.run("UPDATE imported SET raw = '{}', evidence = NULL WHERE project_id = ?", (project_id,))
     db.event("prune", "prune", "tmo-prune", project_id=project_id)
     return True
@@ -95,30 +97,46 @@ def drop_loose(db: Store, table: str, before: float) -> int:
     some = f"SELECT rowid FROM {table} WHERE {LOOSE[table]} LIMIT {CHUNK}"
     while dropped:
         with db.transaction():
-            share = counted(db, None)
+            whose = [None, *orphaned(db, before)]
+            share = counted(db, whose)
             dropped = db.run(f"DELETE FROM {table} WHERE rowid IN ({some})", (before,))
-            left = {(name, labels): value for name, labels, value in counted(db, None)}
-            keep_counts(db, [(name, labels, value - left.get((name, labels), 0)) for name, labels, value in share])
+            share.subtract(counted(db, whose))
+            keep_counts(db, share)
         total += dropped
     return total
 
 
-def counted(db: Store, project_id: int | None) -> list[tuple]:
-    """(name, labels, value) of each counter's share that is of a project, None: of no project."""
+def orphaned(db: Store, before: float) -> list[int]:
+    """The projects that were removed by hand, whose events from before that time still count. Of those that tmo-prune
+    removed there is only its own event."""
     rows = db.all(
-        """SELECT name, labels, sum(value) AS value FROM metric_count WHERE project_id IS ? GROUP BY name, labels""",
-        (project_id,),
+        """SELECT DISTINCT project_id FROM event WHERE at < ? AND kind <> 'prune' AND project_id IS NOT NULL
+           AND project_id NOT IN (SELECT id FROM project_queue)""",
+        (before,),
     )
-    return [(row["name"], row["labels"], row["value"]) for row in rows]
+    return [row["project_id"] for row in rows]
 
 
-def keep_counts(db: Store, counts: list[tuple]) -> None:
-    """Add (name, labels, value) to what removed rows had counted: no counter goes down."""
+def counted(db: Store, project_ids: Iterable[int | None]) -> Counter:
+    """The share of each counter, by (name, labels), that is of these projects; None: of no project. One project after the
+    other: their events are found by an index then."""
+    shares: Counter = Counter()
+    for project_id in project_ids:
+        rows = db.all(
+            "SELECT name, labels, sum(value) AS n FROM metric_count WHERE project_id IS ? GROUP BY 1, 2", (project_id,)
+        )
+        for row in rows:
+            shares[row["name"], row["labels"]] += row["n"]
+    return shares
+
+
+def keep_counts(db: Store, shares: Counter) -> None:
+    """Add to what removed rows had counted: no counter goes down. What only their removal makes count is taken off."""
     with errors(db.path):
         db.connection.executemany(
             """INSERT INTO metric_kept VALUES (?, ?, ?) ON CONFLICT (name, labels)
                DO UPDATE SET value = value + excluded.value""",
-            [row for row in counts if row[2]],
+            [(*which, value) for which, value in shares.items() if value],
         )
 
 
