@@ -70,7 +70,7 @@ class Table:
         if not self.limit:
             cells = [{name: text if name in WHOLE else clip(text, TEXT) for name, text in one.items()} for one in cells]
         filled = [name for name in self.names if name in self.shown or any(one[name] for one in cells)]
-        heads = {name: HEADS.get(name, name.removesuffix("_at")) for name in filled}
+        heads = {name: HEADS.get(name, one_line(name.removesuffix("_at"))) for name in filled}
         new, self.shown = filled != self.shown, filled
         widths = {
             name: max(self.widths.get(name, 0), wide(heads[name]), *[wide(one[name]) for one in cells]) for name in filled

@@ -43,6 +43,8 @@ END
     ! grep -q $'\e' "$W/out" || fail 'an escape sequence came through'
     [ "$(wc -l <"$W/out")" -eq 3 ]
     grep -q '^漢字 ' "$W/out"
+    want 0 tmo-fmt <<<'{"a\u001b[31mred\nline": 1}' # a head as well
+    [ "$(cat "$W/out")" = $'a [31mred line\n             1' ]
 }
 
 @test 'a long cell is cut, the last sign says so; a step that was in vain says why' {
