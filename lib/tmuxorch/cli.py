@@ -118,7 +118,7 @@ class Rows:
         if not line.strip():
             return None
         try:
-            row = json.loads(line, parse_constant=no_json)
+            row = json.loads(line, parse_constant=no_json, parse_float=finite, parse_int=lambda word: finite(word, int))
         except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
@@ -131,6 +131,13 @@ class Rows:
 def no_json(word: str) -> None:
     """NaN and Infinity, which Python's reader would take."""
     raise ValueError(word)
+
+
+def finite(word: str, kind: type = float) -> float:
+    """A number of a row. What no float holds would end in a traceback of whoever works with it."""
+    if math.isinf(float(word)):
+        raise ValueError(word)
+    return kind(word)
 
 
 def number(word: str) -> float:

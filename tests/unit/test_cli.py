@@ -135,6 +135,13 @@ def test_a_broken_line_harms_no_other(line, command):
     assert status in (0, 2)
 
 
+@pytest.mark.parametrize("value", [b"1e999", b"-1e999", b"1" + 400 * b"0", b"[2, 1e999]"])
+def test_a_number_beyond_all_measure_is_none(value, command):
+    status, out, err = command(COPY, given=b'{"a": ' + value + b'}\n{"a": 1, "b": 1.5, "c": 12345678901234567890}\n')
+    assert (status, err) == (2, "tmo-sample: line 1 is not a JSON object\n")
+    assert json.loads(out) == {"a": 1, "b": 1.5, "c": 12345678901234567890, "seen": True}
+
+
 def test_rows_are_utf8_in_any_locale(command):
     given = '{"a": "日本 \\ud83d é"}\n'.encode()
     for locale in ({}, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}):
