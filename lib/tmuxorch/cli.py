@@ -87,9 +87,9 @@ def drop_output() -> None:
 
 def save(path: str, text: str) -> None:
     """Write a whole file at once: whoever reads it sees the old one or the new one, and a full disk leaves the old one."""
+    replaces = os.path.isfile(path) or not os.path.exists(path)  # else a terminal or a pipe, which may have no real path
     real = os.path.realpath(path)
-    replaces = os.path.isfile(real) or not os.path.exists(real)  # else a terminal or a pipe
-    new = f"{real}.{os.getpid()}" if replaces else real
+    new = f"{real}.{os.getpid()}" if replaces else path
     try:
         with open(new, "w", encoding="utf-8") as file:
             file.write(text)

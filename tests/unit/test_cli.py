@@ -327,3 +327,7 @@ def test_what_is_no_regular_file_is_written_to_as_it_is(tmp_path):
     assert os.read(reader, 100) == b"rows"
     os.close(reader)
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+
+
+def test_a_pipe_below_dev_stdout_is_written_to(command):
+    assert command('cli.save("/dev/stdout", "rows")', tail="cat") == (0, "rows", "")
