@@ -33,6 +33,10 @@ class Parser(argparse.ArgumentParser):
         say(f"{message} (see {self.prog} --help)")
         sys.exit(WRONG)
 
+    def _print_message(self, message: str, file: object = None) -> None:
+        """Print the help or the version. argparse's own does not tell that they cannot be written."""
+        put(message.rstrip("\n"))
+
 
 def formatter(prog: str) -> argparse.HelpFormatter:
     """argparse's own, with the width given: it would load shutil (and bz2, lzma) to ask the terminal."""
@@ -205,10 +209,22 @@ def epoch(text: str) -> float | None:
     return float(text) if re.fullmatch(r"\d{1,12}(\.\d+)?", text, re.A) else None
 
 
+def fill_streams() -> None:
+    """Open what the caller closed (`>&-`), in the order of their numbers: no file of ours gets one of them. Such a stdin
+    has no rows, a write to such a stdout fails, and nobody hears what is said."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def run(main: Callable[[], int | None], changes: bool = False) -> None:
     """Run a command: its status, and one line instead of a traceback for what the world can cause."""
     global acts
     acts = changes
+    fill_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A file name that is no UTF-8 is printed as a JSON escape; cron's C locale changes nothing.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import stat
 import subprocess
@@ -181,6 +182,47 @@ def test_a_full_disk_is_said_in_one_line():
     )  # fmt: skip
     assert body.returncode == 2
     assert body.stderr.splitlines() == ["-c: cannot write to stdout: No space left on device"]
+
+
+CLOSED = """
+try:
+    given, kept = len(list(cli.Rows())), open(sys.argv[1], "w")
+    if len(sys.argv) > 2:
+        cli.emit({"given": given, "number": kept.fileno()})
+finally:
+    cli.say("heard")
+"""
+
+
+@pytest.mark.parametrize(
+    ("closed", "args", "result"),
+    [
+        ("<&-", "x x", (0, '{"given": 0, "number": 3}', "tmo-sample: heard")),
+        (">&-", "x x", (2, "", "tmo-sample: heard\ntmo-sample: cannot write to stdout: Bad file descriptor")),
+        (">&-", "x", (0, "", "tmo-sample: heard")),
+        ("2>&-", "x x", (0, '{"given": 0, "number": 3}', "")),
+        ("<&- >&- 2>&-", "x x", (2, "", "")),
+    ],
+)
+def test_a_stream_that_the_caller_closed(closed, args, result, command, tmp_path):
+    command(CLOSED, str(tmp_path / "x"))  # so that its file is there
+    done = subprocess.run(
+        f"exec {closed}; {sys.executable} {tmp_path}/tmo-sample {args}", cwd=tmp_path,
+        shell=True, executable="/bin/bash", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == result
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+@pytest.mark.parametrize("where", ["/dev/full", "&-"])
+def test_a_help_that_cannot_be_written_is_said_in_one_line(word, where, command, tmp_path):
+    command(PARSE)
+    line = f"{sys.executable} {tmp_path}/tmo-sample {word} >{where}"
+    environ = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(line, shell=True, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch("tmo-sample: cannot write to stdout: .*\n", done.stderr)
 
 
 @given(
