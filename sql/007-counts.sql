@@ -59,3 +59,65 @@ BEGIN
     GROUP BY name, labels
     ON CONFLICT (name, labels) DO UPDATE SET value = value + excluded.value;
 END;
+
+-- The failed verdicts. One that tmo-start takes back at once, since the project has retries left, is none. What
+-- tmo-repair-db did, and undid, is as if it had never been.
+DROP VIEW kpi_failure;
+CREATE VIEW kpi_failure AS
+WITH undone AS (
+    SELECT id FROM event WHERE kind = 'repair' AND name = 'undo'
+    UNION ALL SELECT evidence ->> 'event' FROM event WHERE kind = 'repair' AND name = 'undo'
+), step AS (
+    SELECT project_id, at, name, why, evidence, lead(at) OVER w AS next_at, lead(name) OVER w AS next_name,
+        lead(actor) OVER w AS next_actor
+    FROM event e WHERE kind = 'status' AND NOT (
+        actor = 'tmo-repair-db' AND coalesce((SELECT min(r.id) FROM event r WHERE r.project_id = e.project_id
+            AND +r.kind = 'repair' AND r.id > e.id), 0) IN (SELECT id FROM undone))  -- the repair that it is a step of
+    WINDOW w AS (PARTITION BY project_id ORDER BY id)
+)
+SELECT project_id, at, why, evidence, coalesce(next_name IN ('reinstate', 'recover'), 0) AS is_reversed,
+    CASE WHEN next_name IN ('reinstate', 'recover') THEN next_at END AS reversed_at
+FROM step WHERE name = 'error' AND NOT coalesce(next_name = 'requeue' AND next_actor = 'tmo-start', 0);
+
+-- What every counter counts, a row a thing counted. Not grouped, so that what one project adds is found by its index.
+-- What belongs to no project is counted until it is removed, and then kept as those are. A failure that was reversed is
+-- counted though that was undone: no counter goes down.
+DROP VIEW metric_count;
+CREATE VIEW metric_count AS
+SELECT project_id, 'tmux_orch_auth_failures_total' AS name, '{"found":"work"}' AS labels, 1 AS value
+FROM event WHERE kind = 'health' AND dest = 'login' AND source <> dest
+UNION ALL
+SELECT NULL, 'tmux_orch_auth_failures_total', '{"found":"start"}', 1
+FROM hold WHERE cause = 'login' AND actor = 'tmo-start'
+UNION ALL
+SELECT project_id, 'tmux_orch_messages_total', json_object('state', dest), 1
+FROM event WHERE kind = 'message' AND dest IN ('submitted', 'refused', 'typed', 'unknown', 'expired')
+UNION ALL
+SELECT project_id, 'tmux_orch_message_failures_total', json_object('state', dest), 1
+FROM event WHERE kind = 'message' AND dest IN ('refused', 'typed', 'unknown', 'expired')
+UNION ALL
+SELECT e.project_id, 'tmux_orch_projects_ended_total', json_object('size', p.size, 'status', e.dest), 1
+FROM event e JOIN project_queue p ON p.id = e.project_id
+WHERE e.kind = 'status' AND e.dest IN ('completed', 'failed', 'cancelled') AND e.name <> 'enqueue'
+UNION ALL
+SELECT e.project_id, 'tmux_orch_failures_reversed_total', '{}', 1
+FROM event e WHERE e.kind = 'status' AND e.name IN ('reinstate', 'recover')
+    AND (SELECT f.name FROM event f WHERE f.project_id = e.project_id AND +f.kind = 'status' AND f.id < e.id
+         ORDER BY f.id DESC LIMIT 1) = 'error'
+UNION ALL
+SELECT project_id, 'tmux_orch_interventions_total', '{}', 1
+FROM event WHERE (actor GLOB 'user/*' OR actor = 'sql')
+    AND (kind = 'status' AND name <> 'enqueue' OR kind = 'message' AND source IS NULL OR kind = 'hold')
+UNION ALL
+SELECT project_id, 'tmux_orch_faults_total', json_object('fault', fault), 1 FROM kpi_fault
+UNION ALL
+SELECT project_id, 'tmux_orch_recoveries_total', json_object('action', name, 'result', coalesce(dest, 'done')), 1
+FROM event WHERE kind = 'recovery'
+UNION ALL
+SELECT project_id, 'tmux_orch_agent_seconds_total', json_object('state', state), until_at - since_at
+FROM agent_span WHERE until_at IS NOT NULL
+UNION ALL
+SELECT o.project_id, o.name || '_bucket', json_set(o.labels, '$.le', b.label), 1
+FROM metric_observed o JOIN metric_bucket b ON b.name = o.name AND o.value <= b.le
+UNION ALL
+SELECT project_id, name || '_sum', labels, value FROM metric_observed;

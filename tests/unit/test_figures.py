@@ -185,6 +185,25 @@ def test_what_another_system_failed_or_completed_counts_for_nothing(night):
     assert told(night) == before
 
 
+def repairs(db, number, name, why, status, evidence=None):
+    """What tmo-repair-db leaves in the history: the moves, then the repair; the id of that."""
+    for step, dest in status:
+        event(db, "status", step, 1950, "tmo-repair-db", project_id=number, dest=dest, why=why)
+    event(db, "repair", name, 1950, "tmo-repair-db", project_id=number, evidence=json.dumps(evidence))
+    return db.events(number)[-1]["id"]
+
+
+def test_an_undone_repair_reverses_no_failure(night):
+    before = told(night)["false_failure_rate"]
+    number = repairs(night, 3, "failed_done", "it is done", [("reinstate", "completed")])
+    assert told(night)["false_failure_rate"]["numerator"] == 2
+    undo = [("requeue", "queued"), ("error", "failed")]
+    repairs(night, 3, "undo", f"undo of the repair in event {number}", undo, {"event": number})
+    assert told(night)["false_failure_rate"] == before
+    event(night, "status", "reinstate", 1960, "user/ann", project_id=3, dest="completed")
+    assert told(night)["false_failure_rate"]["numerator"] == 2
+
+
 @pytest.mark.parametrize(
     ("columns", "hand"),
     [

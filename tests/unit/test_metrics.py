@@ -4,7 +4,7 @@ import contextlib
 import re
 
 import pytest
-from test_figures import drop_triggers, event, fill
+from test_figures import drop_triggers, event, fill, repairs
 from tmuxorch import metrics, prometheus, store
 from tmuxorch.store import stats, upkeep
 
@@ -138,6 +138,15 @@ def test_no_counter_goes_down_when_the_clock_is_set_back(night):
         assert {key: value for key, value in before.items() if found[key] < value} == {}
         before = found
     assert flat(before)["tmux_orch_fault_recovery_seconds_sum{fault=shell}"] == 60 + 600
+
+
+def test_an_undone_repair_takes_nothing_off_a_counter(night):
+    name = "tmux_orch_failures_reversed_total"
+    number = repairs(night, 3, "failed_done", "it is done", [("reinstate", "completed")])
+    assert flat(scrape(night))[name] == 2
+    undo = [("requeue", "queued"), ("error", "failed")]
+    repairs(night, 3, "undo", f"undo of the repair in event {number}", undo, {"event": number})
+    assert flat(scrape(night))[name] == 2
 
 
 def test_what_the_database_counts_is_what_is_described(night):
