@@ -62,30 +62,37 @@ load ../helper
     [ "$(journal prompt 'select(.prompt == "only for beta") | .cwd')" = "$W/beta" ]
 }
 
+GATE='run until [ -e ../go ]; do sleep 0.05; done' # a step that keeps the agent at work
+
 @test 'an agent on a server that this one cannot see has not ended: its message is not typed again' {
-    running shop 'work 3' 'say ready'
+    running shop "$GATE" 'say ready'
     eventually $LONG state_is 1/developer working
     want 0 tmo-send 1/developer 'deploy it'
     out '.[0].state == "accepted"'
     sql 'UPDATE message SET typed_at = typed_at - 10' # long ago: by now it would have left its traces
     TMO_SOCKET=$W/other want 0 tmo-deliver
     nothing
+    touch "$W/go"
     eventually $LONG settled 0
     [ "$(taken 'deploy it')" -eq 1 ]
 }
 
 @test 'a message that a person takes back out of the queue of its agent holds up nobody' {
-    running shop 'work 3' 'done'
+    running shop "$GATE" 'done'
     eventually $LONG state_is 1/developer working
     want 0 tmo-send 1/developer 'please also paint it'
     out '.[0].state == "accepted"'
     tmux -S "$TMO_SOCKET" send-keys -t %0 Up
     eventually $LONG shown_in_composer 'please also paint it'
     want 0 tmo-deliver # it may be submitted from there
+    tmux -S "$TMO_SOCKET" send-keys -t %0 -l ' red'
+    eventually $LONG shown_in_composer 'please also paint it red'
+    want 0 tmo-deliver # so it may with what they add
     [ "$(sql "SELECT state FROM message WHERE text GLOB 'please*'")" = accepted ]
     tmux -S "$TMO_SOCKET" send-keys -t %0 C-u
     want 0 tmo-deliver
     out '.[0] | .state == "expired" and (.reason | contains("took it back"))'
+    touch "$W/go"
     eventually $LONG state_is 1/developer idle
     want 0 tmo-complete
     out '.[0].completion.verdict == "completed"'

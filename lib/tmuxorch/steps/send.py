@@ -366,8 +366,10 @@ class Sender:
         they did something else with it."""
 
         def back() -> bool:
-            stands = bool(facts and facts["agent"]) and self.shown(message, facts or {})
-            return stands or delivery.taken(self.records(message), message["text"]) is not None
+            draft = self.draft(facts) if facts and facts["agent"] else None
+            # With others that were taken back, or with what the person adds, it is more than this text alone.
+            stands = draft and (delivery.holds_text(draft, message["text"]) or self.shown(message, facts or {}))
+            return bool(stands) or delivery.taken(self.records(message), message["text"]) is not None
 
         if until(back, SETTLE_S, POLL_S):
             return message
