@@ -6,6 +6,10 @@ import os
 import re
 import zlib
 
+from .recovery import waits
+
+CLAIM_S = 120.0  # a start that works on a project has it to itself for so long, unless it renews that
+
 # The roles and the names of their windows.
 WINDOWS = {
     "orchestrator": "Orchestrator",
@@ -103,11 +107,11 @@ def ids(text: str | None) -> list[int | str]:
 
 def next_due(
     queued: list[dict], running: list[dict], holds: list[dict], completed: set[int], limit: int, settings: dict,
-    wanted: set[int] | None = None,
+    at: float, wanted: set[int] | None = None,
 ) -> dict | None:  # fmt: skip
     """The queued project to start now, None when there is none: by priority, then age; its dependencies completed,
     its directory free, not held, within the limit of projects running at once and the rollout."""
-    if full(running, limit):
+    if full(running, limit, at):
         return None
     busy = {row["project_path"] for row in running}
     for row in queued:
@@ -119,9 +123,18 @@ def next_due(
     return None
 
 
-def full(running: list[dict], limit: int) -> bool:
-    """Whether no place is free. A project that waits for its login has no session yet, and takes none."""
-    return sum(row["status"] != "authenticating" for row in running) >= limit
+def full(running: list[dict], limit: int, at: float, mine: str | None = None) -> bool:
+    """Whether no place is free. A project that waits for its login has no session yet, and takes none; one that a start is
+    at work on does, but for the start (`mine`) that asks whether it may go on."""
+    return (
+        sum(row["status"] != "authenticating" or (claimed(row, at) and row["claimed_by"] != mine) for row in running)
+        >= limit
+    )
+
+
+def claimed(project: dict, at: float) -> bool:
+    """Whether a start has it to itself."""
+    return waits(project["claimed_until"], at, CLAIM_S)
 
 
 NEVER = {"failed": "which failed", "cancelled": "which was cancelled", None: "which is not there"}

@@ -88,6 +88,7 @@ back() {
     for n in $(seq 8); do
         killed_at_random tmo-enqueue -p "$W/shop" -b "call $n" "$W"/shop.*.md
     done
+    want 0 tmo-enqueue -p "$W/shop" -b 'last call' "$W"/shop.*.md # each may have been killed while it made the database
     want 0 tmo-project
     out 'group_by(.batch_id) | all(length == 50)'
     want 0 tmo-repair-db --check

@@ -189,20 +189,20 @@ def test_any_spec_has_a_size(spec):
 
 
 def row(number, path=None, depends=None, agent="claude", batch=None, status="processing"):
-    where = {"project_path": path or f"/p{number}", "status": status}
+    where = {"project_path": path or f"/p{number}", "status": status, "claimed_by": None, "claimed_until": None}
     return {"id": number, "depends_on": depends, "agent": agent, "batch_id": batch, **where}
 
 
-def waiting(number, path=None):
-    return row(number, path, status="authenticating")
+def waiting(number, path=None, claimed_until=None):
+    return {**row(number, path, status="authenticating"), "claimed_by": "h/1", "claimed_until": claimed_until}
 
 
-ALL = {"observe": False, "enabled": 100}
+ALL, NOW = {"observe": False, "enabled": 100}, 1000.0
 
 
 def due(queued, running=(), holds=(), completed=(), limit=4, settings=ALL, wanted=None):
     found = project.next_due(
-        list(queued), list(running), [{"name": name} for name in holds], set(completed), limit, settings, wanted
+        list(queued), list(running), [{"name": name} for name in holds], set(completed), limit, settings, NOW, wanted
     )
     return found and found["id"]
 
@@ -218,6 +218,8 @@ def due(queued, running=(), holds=(), completed=(), limit=4, settings=ALL, wante
         ({"queued": [row(1)], "limit": 0}, None),
         ({"queued": [row(1)], "running": [row(8), waiting(9)], "limit": 2}, 1),  # what has no session takes no place
         ({"queued": [row(1)], "running": [row(8), row(9, status="initializing")], "limit": 2}, None),  # it may get one
+        ({"queued": [row(1)], "running": [row(8), waiting(9, None, NOW + 9)], "limit": 2}, None),  # so may this, by a start
+        ({"queued": [row(1)], "running": [row(8), waiting(9, None, NOW - 9)], "limit": 2}, 1),
         ({"queued": [row(1, "/same"), row(2)], "running": [waiting(9, "/same")]}, 2),
         ({"queued": [row(1, "/same"), row(2)], "running": [row(9, "/same")]}, 2),  # never two in one directory
         ({"queued": [row(1, depends="5"), row(2)]}, 2),

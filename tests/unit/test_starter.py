@@ -57,9 +57,9 @@ def test_two_starts_at_once_never_pass_the_limit(starter, tmp_path, monkeypatch)
     full, seen = projects.full, []
     monkeypatch.setattr(store.file, "BUSY_S", 0.1)
 
-    def meanwhile(running, limit):
+    def meanwhile(*asked):
         """Whether no place is free; the other start looks right after this one did, before this one moves."""
-        found = full(running, limit)
+        found = full(*asked)
         if not seen:
             seen.append(two)
             with contextlib.suppress(Later):

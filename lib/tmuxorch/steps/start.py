@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 
-from .. import git, grace, recovery
+from .. import git, grace
 from .. import project as projects
 from ..agents import new_id, profile
 from ..config import Config
 from ..errors import LATER, NO, OK, Error, Later, in_words
+from ..project import CLAIM_S
 from ..store import RUNNING, Store, host, now
 from .launch import Launcher
 from .logins import Logins
 
 ACTOR = "tmo-start"
-CLAIM_S = 120.0
 UNFINISHED = ("initializing", "authenticating", "setting_up")
 
 
@@ -71,7 +71,7 @@ class Starter:
         taken = []
         for project in self.db.projects(status=UNFINISHED):
             at = now()
-            free = not recovery.waits(project["claimed_until"], at, CLAIM_S) and project["host"] in (None, host())
+            free = not projects.claimed(project, at) and project["host"] in (None, host())
             wanted = self.wanted is None or project["id"] in self.wanted
             if (
                 free
@@ -89,7 +89,7 @@ class Starter:
 
         def choose(queued: list[dict], running: list[dict], holds: list[dict], completed: set[int]) -> dict | None:
             others = [row for row in queued if row["id"] not in stalled]
-            return projects.next_due(others, running, holds, completed, self.limit, self.config, self.wanted)
+            return projects.next_due(others, running, holds, completed, self.limit, self.config, now(), self.wanted)
 
         taken = []
         while project := self.db.claim(choose, self.claimer, now() + CLAIM_S, host=host(), run=new_id(), rework_count=0):
@@ -102,7 +102,7 @@ class Starter:
         running, holds = self.db.projects(status=RUNNING), self.db.holds(now())
         done, everything = {row["id"] for row in self.db.projects(status=("completed",))}, {"observe": False, "enabled": 100}
         found = []
-        while project := projects.next_due(queued, running, holds, done, self.limit, everything, self.wanted):
+        while project := projects.next_due(queued, running, holds, done, self.limit, everything, now(), self.wanted):
             queued.remove(project)
             running.append(project)
             if not projects.in_rollout(project["id"], self.config):
@@ -158,18 +158,22 @@ class Starter:
         """Move a project whose login is there on to its session, if a place is free. Both in one transaction, as a claim is:
         no two starts together pass the limit."""
         with self.db.transaction():
-            if not projects.full(self.db.projects(status=RUNNING), self.limit):
+            if not projects.full(self.db.projects(status=RUNNING), self.limit, now(), self.claimer):
                 self.move(project, "auth_complete", why)
                 return True
-        why = f"no free place: {self.limit} may run at once"  # one comes by itself: nobody is called
-        self.db.update("project_queue", {"id": project["id"], "claimed_by": self.claimer}, {"error_message": why})
+        self.leave(project, f"no free place: {self.limit} may run at once")  # one comes by itself: nobody is called
         return False
 
     def waits(self, project: dict, why: str) -> bool:
+        self.leave(project, why)
         if project["error_message"] != why:
-            self.db.update("project_queue", {"id": project["id"], "claimed_by": self.claimer}, {"error_message": why})
             self.db.event("auth", "waiting", ACTOR, project_id=project["id"], why=why)
         return False
+
+    def leave(self, project: dict, why: str) -> None:
+        """Leave a project to later runs: what only waits keeps no place from others."""
+        mine = {"id": project["id"], "claimed_by": self.claimer}
+        self.db.update("project_queue", mine, {"error_message": why, "claimed_until": now()})
 
     def move(self, project: dict, event: str, why: str | None, **columns: object) -> None:
         """Move a project that is still ours. Raises Later when it is not any more."""
