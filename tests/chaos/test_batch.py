@@ -256,9 +256,11 @@ class Batch:
             if begun is None or not states:
                 continue
             rows = self.world.sql(
-                "SELECT at FROM event WHERE project_id = ? AND at >= ? AND ((kind = 'health' AND dest IN (SELECT value FROM "
-                "json_each(?))) OR kind = 'recovery') ORDER BY id LIMIT 1",  # by a clock that was set as well
-                number, begun - 0.5, json.dumps([*states, *UPON]),
+                # By a clock that was set as well. A recovery from another trouble is written down when it is over.
+                """SELECT at FROM event WHERE project_id = ?1 AND at >= ?2 AND (
+                       kind = 'health' AND dest IN (SELECT value FROM json_each(?3))
+                       OR kind = 'recovery' AND source IN (SELECT value FROM json_each(?4))) ORDER BY id LIMIT 1""",
+                number, round(begun, 3), json.dumps([*states, *UPON]), json.dumps(states),
             )  # fmt: skip
             seen = rows[0]["at"] if rows else None
             went_on = next((row["at"] for row in mine if row["at"] > begun + 0.01), None)
