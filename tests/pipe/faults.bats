@@ -268,16 +268,18 @@ pilot_crashed() { [ "$(journal exit .status | grep -c 1)" -ge 1 ]; }
 
 @test 'an agent that idles is nudged three times, and then a person is called, once' {
     setting stuck_s 0.3
-    setting backoff_min_s 60 # only work for so long would make it count anew
-    setting backoff_max_s 0.3
     running shop 'say what now'
+    called_after_three_nudges
+    status_is 1 processing
+}
+
+called_after_three_nudges() {
     minutes_until $LONG called
     minutes 3
     [ "$(taken 'You have been idle for a while')" -eq 3 ]
     [ "$(notices)" -eq 1 ]
     want 0 tmo-log -k notice
     out '.[0].why | contains("3 nudges did not help")'
-    status_is 1 processing
 }
 
 @test 'one that answers each nudge at length, and does no more than talk, idles like any other' {
@@ -285,12 +287,7 @@ pilot_crashed() { [ "$(journal exit .status | grep -c 1)" -ge 1 ]; }
     steps=()
     for _ in 1 2 3 4 5 6 7 8 9; do steps+=(finish 'work 1' 'say which colour is it to be?'); done
     running shop 'say what now' "${steps[@]}"
-    minutes_until $LONG called
-    minutes 3
-    [ "$(taken 'You have been idle for a while')" -eq 3 ]
-    [ "$(notices)" -eq 1 ]
-    want 0 tmo-log -k notice
-    out '.[0].why | contains("3 nudges did not help")'
+    called_after_three_nudges
     # What somebody says to it is a beginning, and a call of a person is one.
     want 0 tmo-send 1/developer 'blue'
     minutes_until $LONG nudged_again

@@ -20,7 +20,6 @@ SHOWN = (
     "id", "key", "target", "pane_id", "state", "evidence", "attempts", "duration_s", "reason",
     "project_id", "role", "due_at",
 )  # fmt: skip
-due, strip_wrappers = delivery.due, delivery.strip_wrappers
 
 
 def row(message: dict) -> dict:
@@ -99,7 +98,7 @@ def deliver(config: Config, db: Store, sender: Sender, message: dict, wait_s: fl
     """Deliver a message now, and before it what waits for the same addressee; its row. What a hold keeps back stays
     behind: a person's message may overtake it."""
     for earlier in db.messages(("queued", "held")):
-        if earlier["id"] >= message["id"] or addressee(earlier) != addressee(message) or not due(earlier, now()):
+        if earlier["id"] >= message["id"] or addressee(earlier) != addressee(message) or not delivery.due(earlier, now()):
             continue
         row = bring(config, db, sender, earlier, wait_s)
         if row["state"] in ("queued", "held", "typing") and not (row["reason"] or "").startswith(("hold ", "planned")):
@@ -117,7 +116,7 @@ def bring_due(config: Config, db: Store, sender: Sender, wait_s: float) -> Itera
     at = now()
     for message in db.messages(("queued", "held", "typing")):
         who = addressee(message)
-        if not due(message, at) or who in behind:
+        if not delivery.due(message, at) or who in behind:
             continue
         if message["state"] == "typing" or recovery.waits(message["next_attempt_at"], at, config["message_retry_s"]):
             behind.add(who)
