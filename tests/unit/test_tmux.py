@@ -481,6 +481,15 @@ def test_a_tag_that_is_not_ours_cannot_steer_the_guard(keeper, server, short):
     assert server.press(pane["pane_id"], "x", tmux.guard({**fresh, "pane_pid": 1})) is False
 
 
+def test_no_key_is_pressed_in_a_pane_that_was_synchronized_since_the_look(keeper, server):
+    pane, _ = keeper
+    server.call("set-option", "-w", "-t", pane["pane_id"], "synchronize-panes", "on")
+    assert pane_of(server, pane["pane_id"])["pane_synchronized"]
+    assert server.press(pane["pane_id"], "Enter", tmux.guard(pane)) is False
+    server.call("set-option", "-w", "-t", pane["pane_id"], "synchronize-panes", "off")
+    assert server.press(pane["pane_id"], "Enter", tmux.guard(pane)) is True
+
+
 def test_copy_mode_is_left_before_anything_is_typed(keeper, server, until):
     pane, kept = keeper
     server.call("copy-mode", "-t", pane["pane_id"])
